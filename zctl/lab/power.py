@@ -1,0 +1,224 @@
+"""Switching a lab host's machine on and off: systemd-nspawn under a small supervisor, and finding their processes.
+
+A host's processes are found by the folder in their command line, not by a stored process id: that also works after
+a crash between start and write, and never hits a process that merely got the same number.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from zctl.lab.shell import LabError, environment, run, succeeds
+
+# systemd-nspawn ends with this code when the host has rebooted by itself and wants to be started again.
+REBOOT_CODE = 133
+GONE_PATIENCE = 20.0
+
+SCRIPT = """\
+#!/bin/sh
+# Power supply and two network cables of lab host {title}. Written by 'zctl lab up', started by it.
+# With the argument 'once' somebody else (systemd) starts it again when the host reboots.
+plug() {{ # port bridge
+    n=0
+    until ip link set "$1" alias '{mark}' master "$2" up 2>/dev/null; do
+        n=$((n + 1)); [ $n -gt 600 ] && return; sleep 0.05
+    done
+}}
+power() {{
+    plug {management_port} {management_bridge} & plug {data_port} {data_bridge} &
+    {exec_prefix} systemd-nspawn {arguments}
+}}
+if [ "$1" = once ]; then power; exit $?; fi
+for top in /sys/fs/cgroup/systemd /sys/fs/cgroup; do
+    # A group of its own: hosts that share one could end each other's services.
+    if [ -e "$top/cgroup.procs" ]; then
+        mkdir -p "$top/{group}" && echo $$ > "$top/{group}/cgroup.procs"
+        break
+    fi
+done
+while :; do
+    power
+    [ $? -eq {reboot_code} ] || exit
+done
+"""
+
+
+@dataclass(frozen=True)
+class Power:
+    """What the supervisor of one host needs to know."""
+
+    title: str
+    folder: Path
+    mark: str
+    unit: str
+    management_port: str
+    management_bridge: str
+    data_port: str
+    data_bridge: str
+    hostname: str
+    shared: Path
+
+    @property
+    def script(self) -> Path:
+        return self.folder / "run.sh"
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    @property
+    def group(self) -> str:
+        return f"zctl-lab/{self.unit}"
+
+    def script_text(self) -> str:
+        arguments = [
+            "--quiet",
+            "--register=no",
+            "--keep-unit",
+            f"--directory={self.root}",
+            f"--machine={self.unit}",
+            f"--hostname={self.hostname}",
+            f"--network-veth-extra={self.management_port}:host0",
+            f"--network-veth-extra={self.data_port}:data0",
+            "--capability=all",
+            "--link-journal=no",
+            "--resolv-conf=off",
+            "--timezone=off",
+            "--console=pipe",
+            "--bind=/dev/net/tun",
+            f"--bind={self.shared}:/run/zctl-lab/shared",
+            "--boot",
+        ]
+        if Path("/dev/fuse").exists():
+            arguments.insert(-1, "--bind=/dev/fuse")
+        # The variable makes nspawn use cgroups v1, and must not be set where only v2 is mounted.
+        unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+        return SCRIPT.format(
+            title=self.title,
+            mark=self.mark,
+            management_port=self.management_port,
+            management_bridge=self.management_bridge,
+            data_port=self.data_port,
+            data_bridge=self.data_bridge,
+            exec_prefix="" if unified else "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0",
+            arguments=" ".join(arguments),
+            group=self.group,
+            reboot_code=REBOOT_CODE,
+        )
+
+
+def systemd_runs() -> bool:
+    """Whether this machine was booted with systemd."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def processes(power: Power) -> list[int]:
+    """The supervisor and the nspawn of this host, supervisor first."""
+    wanted = (str(power.script), f"--directory={power.root}")
+    found: dict[str, list[int]] = {word: [] for word in wanted}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue  # it ended meanwhile
+        for word in wanted:
+            if word in words:
+                found[word].append(int(entry.name))
+    return found[wanted[0]] + found[wanted[1]]
+
+
+def is_on(power: Power) -> bool:
+    return bool(processes(power))
+
+
+def switch_on(power: Power) -> None:
+    """Start the supervisor; returns at once, the host needs some seconds to boot."""
+    for port in (power.management_port, power.data_port):
+        succeeds(["ip", "link", "delete", port])  # a left-over end of a cut cable would take the name
+    if systemd_runs():
+        succeeds(["systemctl", "reset-failed", f"{power.unit}.service"])
+        properties = ["Delegate=yes", "KillMode=control-group", f"SuccessExitStatus={REBOOT_CODE}"]
+        properties += [f"RestartForceExitStatus={REBOOT_CODE}", f"StandardOutput=append:{power.folder}/console.log"]
+        argv = ["systemd-run", "--quiet", "--collect", f"--unit={power.unit}"]
+        argv += [word for one in properties for word in ("-p", one)]
+        run([*argv, "/bin/sh", power.script, "once"], what=f"{power.title} was started")
+        return
+    with (power.folder / "console.log").open("ab") as console:
+        subprocess.Popen(
+            ["/bin/sh", str(power.script)],
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            cwd="/",
+            start_new_session=True,
+            env=environment(),
+        )
+
+
+def switch_off(power: Power) -> None:
+    """Cut the power: everything of the host ends at once, as when the plug is pulled.
+
+    Raises LabError when its processes do not go away.
+    """
+    if systemd_runs() and succeeds(["systemctl", "is-active", "--quiet", f"{power.unit}.service"]):
+        succeeds(["systemctl", "kill", "--kill-whom=all", "--signal=KILL", f"{power.unit}.service"])
+        succeeds(["systemctl", "stop", f"{power.unit}.service"])
+    ours = processes(power)
+    leaders = [child for pid in ours for child in _children(pid)]
+    # The supervisor is first in the list: it must not start the next one. The host's init has the parent-death
+    # signal set and dies with nspawn, and all its processes with it.
+    for pid in ours:
+        _kill(pid)
+    deadline = time.monotonic() + GONE_PATIENCE
+    while processes(power) or any(_alive(pid) for pid in leaders):
+        if time.monotonic() > deadline:
+            raise LabError("its processes do not end", resource=power.title)
+        time.sleep(0.02)
+    for port in (power.management_port, power.data_port):
+        succeeds(["ip", "link", "delete", port])
+    _remove_group(power.group)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process still runs; one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _remove_group(group: str) -> None:
+    """Remove the host's control group and what its systemd made in it, innermost first."""
+    for top in (Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup")):
+        base = top / group
+        if not base.is_dir():
+            continue
+        inner = [Path(path) for path, _, _ in os.walk(base, topdown=False)]
+        for folder in inner:
+            try:
+                folder.rmdir()
+            except OSError:
+                return  # still being emptied by the kernel; an empty group costs nothing
+        if not any(path.is_dir() for path in base.parent.iterdir()):
+            base.parent.rmdir()
