@@ -1,0 +1,79 @@
+"""Where zctl keeps things and how it is set: built-in values, /etc/zctl/config.toml, the user's file, environment, options."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from zctl.errors import Misuse, did_you_mean
+
+SYSTEM_FILE = Path("/etc/zctl/config.toml")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one call; `home` is the data folder, `db` a SQLAlchemy URL."""
+
+    home: Path
+    db: str = ""
+    ssh_key: str = ""
+    forks: int = 20
+    lock_timeout: int = 600
+    debug: bool = False
+    files: tuple[Path, ...] = field(default=())
+
+    @property
+    def url(self) -> str:
+        """The inventory's address; a file in the data folder when none is set."""
+        return self.db or f"sqlite:///{self.home / 'zctl.db'}"
+
+
+SETTABLE = {"db": str, "ssh_key": str, "forks": int, "lock_timeout": int}
+
+
+def user_file() -> Path:
+    """The user's configuration file."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "zctl" / "config.toml"
+
+
+def data_home() -> Path:
+    """The data folder: ZCTL_HOME, else the place the XDG rules give."""
+    if home := os.environ.get("ZCTL_HOME"):
+        return Path(home).absolute()
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "zctl"
+
+
+def load(**options: Any) -> Config:
+    """The settings, with options given on the command line on top. Raises Misuse for a file with mistakes."""
+    values: dict[str, Any] = {}
+    read = []
+    for path in (SYSTEM_FILE, user_file()):
+        if path.exists():
+            values |= read_file(path)
+            read.append(path)
+    for name, variable in (("db", "ZCTL_DB"), ("ssh_key", "ZCTL_SSH_KEY")):
+        if text := os.environ.get(variable):
+            values[name] = text
+    values |= {name: value for name, value in options.items() if value}
+    config = replace(Config(home=data_home(), files=tuple(read)), **values)
+    if config.db and "://" not in config.db:
+        return replace(config, db=f"sqlite:///{Path(config.db).expanduser().absolute()}")
+    return config
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The settings in one TOML file."""
+    import tomllib
+
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Misuse(f"cannot read {path}: {error}", remedy="mend or remove the file") from None
+    for name, value in found.items():
+        if name not in SETTABLE:
+            raise Misuse(f"{path}: there is no setting {name!r}", remedy=did_you_mean(name, SETTABLE) or ", ".join(SETTABLE))
+        if not isinstance(value, SETTABLE[name]):
+            raise Misuse(f"{path}: {name} must be of type {SETTABLE[name].__name__}")
+    return found

@@ -1,0 +1,1 @@
+"""The inventory: database, schema, reading and writing of rows."""

@@ -1,0 +1,117 @@
+"""Deleting rows with everything that hangs on them, refusing what is in use."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from zctl.errors import Refused
+from zctl.inventory.store import drop_tags, record
+from zctl.plan.fragments import Tombstone
+from zctl.resources.base import Resource, attrs, references
+from zctl.resources.internal import Grave, Outstanding
+from zctl.resources.registry import all_classes
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from zctl.plan.snapshot import Snapshot
+
+
+@dataclass
+class Removal:
+    """What goes when some rows are deleted: the rows, children first, and the references that are cut."""
+
+    rows: list[Resource] = field(default_factory=list)
+    detached: list[tuple[Resource, str]] = field(default_factory=list)
+
+
+def work_out(db: Session, roots: list[Resource], cascade: bool) -> Removal:
+    """Find everything that hangs on the rows. Raises Refused naming what is in the way."""
+    removal, seen = Removal(), set[str]()
+
+    def visit(row: Resource, is_root: bool) -> None:
+        if row.id in seen:
+            return
+        seen.add(row.id)
+        for cls in all_classes():
+            for name, about in references(cls).items():
+                if about.ref != row.noun:
+                    continue
+                for child in db.scalars(select(cls).where(getattr(cls, name) == row.id)):
+                    what = child.on_parent_delete(name)
+                    if child.id in seen or any(child.id == root.id for root in roots):
+                        continue
+                    if what == "refuse" or (what == "cascade" and not cascade):
+                        hint = "delete it first" + (", or add --cascade to delete all that belongs to it" if what == "cascade" else "")
+                        raise Refused(f"it is in use by {child.label}", resource=row.label, remedy=hint)
+                    if what == "detach":
+                        removal.detached.append((child, name))
+                    else:
+                        visit(child, False)
+        if is_root:
+            row.check_delete(db)
+        removal.rows.append(row)
+
+    for root in roots:
+        visit(root, True)
+    removal.detached = [(row, name) for row, name in removal.detached if row.id not in seen]
+    return removal
+
+
+def delete(db: Session, removal: Removal, snapshot: Snapshot, reason: str | None) -> dict[str, dict[str, str]]:
+    """Delete the rows of a removal; leaves a grave for data on hosts. Returns host -> uuid -> concerns outstanding there."""
+    scope: dict[str, dict[str, str]] = {}
+    going = {row.id for row in removal.rows}
+    graves: dict[str, Tombstone] = {}
+    for row in removal.rows:
+        collect_scope(snapshot, row, scope)
+        graves |= {f"{grave.host}/{grave.entry['uuid']}/{grave.concern}": grave for grave in row.purge(snapshot)}
+    for row, name in removal.detached:
+        collect_scope(snapshot, row, scope)
+        setattr(row, name, None)
+        db.add(row)
+    db.flush()
+    for row in removal.rows:
+        record(db, row, "deleted", reason)
+        db.delete(row)
+        db.flush()
+    drop_tags(db, list(going))
+    for grave in graves.values():
+        if grave.host in going:
+            continue
+        db.add(Grave(id=str(uuid.uuid4()), host_id=grave.host, concern=grave.concern, entry=grave.entry))
+        note(scope, grave.host, grave.entry["uuid"], (grave.concern,))
+    return {host: uuids for host, uuids in scope.items() if host not in going}
+
+
+def collect_scope(snapshot: Snapshot, row: Resource, scope: dict[str, dict[str, str]]) -> None:
+    """Add what a row concerns on hosts: host -> uuid -> the concerns that look after it."""
+    for host, uuids in row.scope(snapshot).items():
+        for key in uuids:
+            cls = type(row) if key == row.id else snapshot.class_of(key)
+            note(scope, host, key, cls.concerns if cls else ())
+
+
+def note(scope: dict[str, dict[str, str]], host: str, key: str, concerns: tuple[str, ...]) -> None:
+    """Add one uuid to a scope."""
+    entry = scope.setdefault(host, {})
+    entry[key] = ",".join(sorted({*filter(None, entry.get(key, "").split(",")), *concerns}))
+
+
+def store_outstanding(db: Session, scope: dict[str, dict[str, str]]) -> None:
+    """Remember in this transaction what has to be brought to which host."""
+    for host, uuids in scope.items():
+        present = {row.uuid: row for row in db.scalars(select(Outstanding).where(Outstanding.host_id == host))}
+        for key, concerns in uuids.items():
+            row = present.get(key) or Outstanding(host_id=host, uuid=key)
+            row.concerns = ",".join(sorted({*filter(None, row.concerns.split(",")), *filter(None, concerns.split(","))}))
+            db.add(row)
+
+
+def is_relevant(cls: type[Resource], changed: set[str]) -> bool:
+    """Whether a change of these fields can matter to a host; a description of a zone does not."""
+    return bool(cls.concerns) and bool(changed & set(attrs(cls)))

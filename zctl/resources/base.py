@@ -1,0 +1,231 @@
+"""How a resource type is declared: one class gives table, manifest schema, command line and documentation."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic_core import PydanticUndefined
+from sqlalchemy import JSON, BigInteger, DateTime, String
+from sqlalchemy.orm import declared_attr
+from sqlmodel import Field, SQLModel
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from zctl.plan.fragments import Fragment, Tombstone
+    from zctl.plan.snapshot import Snapshot
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+NAME_RULE = "letters, digits, '.', '_' and '-', 1 to 80 characters, beginning with a letter or digit"
+HOSTNAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
+HOSTNAME_RULE = "letters, digits and '-', 1 to 63 characters, not at either end a '-' (it becomes the guest's host name)"
+
+When = Literal["create", "always", "never"]
+Listed = Literal["list", "wide", "show", "hidden"]
+OnDelete = Literal["refuse", "cascade", "owned", "detach"]
+
+
+@dataclass(frozen=True)
+class Attr:
+    """What zctl knows of one field beyond its type.
+
+    `when` says when a user may set it, `listed` where it is shown, `ref` the noun that it points to, and
+    `on_delete` what happens to this row when that one is deleted: it forbids it, goes with it when the user says
+    so (cascade), goes with it as its part (owned), or loses the reference (detach). `auto` marks a field that is
+    allocated or derived when it is not given.
+    """
+
+    help: str
+    when: When = "always"
+    listed: Listed = "show"
+    unit: Literal["", "bytes", "seconds"] = ""
+    ref: str = ""
+    on_delete: OnDelete = "refuse"
+    auto: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Input:
+    """Something a user gives at creation that is not a column: a VM's networks, a range's CIDR."""
+
+    type: Any
+    help: str
+    default: Any = None
+    unit: Literal["", "bytes"] = ""
+    ref: str = ""
+    option: str = ""
+    update: bool = False
+
+
+def now() -> datetime:
+    """The present time in UTC, without a zone mark, as both databases store it."""
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+
+
+def attr(
+    default: Any = PydanticUndefined,
+    *,
+    help: str,  # noqa: A002 - the word that typer and the reference use too
+    when: When = "always",
+    listed: Listed = "show",
+    unit: Literal["", "bytes", "seconds"] = "",
+    auto: bool = False,
+    choices: tuple[str, ...] = (),
+    ref: str = "",
+    on_delete: OnDelete = "refuse",
+    json: bool = False,
+    max_length: int = 255,
+    text: bool = False,
+    **column: Any,
+) -> Any:
+    """Declare a field. Further keywords (ge, le, unique, index, default_factory ...) go to sqlmodel's Field."""
+    about = Attr(help, when, listed, unit, ref, on_delete, auto, choices)
+    if unit == "bytes":
+        column.setdefault("sa_type", BigInteger)
+    elif json:
+        column.setdefault("sa_type", JSON)
+    elif choices:
+        column.setdefault("sa_type", String(32))
+    elif text:
+        column.setdefault("sa_type", String(max_length))
+        column["max_length"] = max_length
+    return Field(default, schema_extra={"json_schema_extra": {"attr": about}}, **column)
+
+
+def ref(noun: str, default: Any = PydanticUndefined, **keywords: Any) -> Any:
+    """Declare a reference to another resource; the field is called NOUN_id and users write the other's name."""
+    keywords.setdefault("foreign_key", f"{noun.replace('-', '_')}.id")
+    keywords.setdefault("index", True)
+    keywords.setdefault("sa_type", String(36))
+    return attr(default, ref=noun, **keywords)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A column that is not stored: `values` maps row ids to what is shown, for many rows by one query."""
+
+    help: str
+    values: Callable[[Session, list[str]], dict[str, Any]]
+    listed: Listed = "list"
+
+
+class Resource(SQLModel):
+    """What every resource has."""
+
+    __allow_unmapped__ = True
+
+    noun: ClassVar[str] = ""
+    name_pattern: ClassVar[str] = NAME_PATTERN
+    name_rule: ClassVar[str] = NAME_RULE
+    read_only: ClassVar[bool] = False
+    auto_name: ClassVar[bool] = False
+    inputs: ClassVar[dict[str, Input]] = {}
+    computed: ClassVar[dict[str, Computed]] = {}
+    manifest: ClassVar[bool] = True
+    concerns: ClassVar[tuple[str, ...]] = ()
+
+    id: str = attr(
+        default_factory=lambda: str(uuid.uuid4()),
+        help="UUID; never changes",
+        when="never",
+        listed="wide",
+        primary_key=True,
+        sa_type=String(36),
+    )
+    name: str = attr(help="name, unique among its kind", listed="list", sa_type=String(80), unique=True, index=True)
+    description: str | None = attr(None, help="free text for people", listed="wide", text=True, max_length=1000)
+    version: int = attr(1, help="grows with each change; two writers cannot both win", when="never", listed="hidden")
+    created_at: datetime = attr(default_factory=now, help="when it was made, UTC", when="never", listed="wide", sa_type=DateTime)
+    updated_at: datetime = attr(default_factory=now, help="when it was last changed, UTC", when="never", sa_type=DateTime)
+
+    @declared_attr.directive
+    def __tablename__(cls) -> str:
+        return noun_of(cls.__name__).replace("-", "_")
+
+    @declared_attr.directive
+    def __mapper_args__(cls) -> dict[str, Any]:
+        table = getattr(cls, "__table__", None)
+        return {} if table is None else {"version_id_col": table.c.version, "version_id_generator": False}
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.noun = noun_of(cls.__name__)
+
+    @property
+    def label(self) -> str:
+        """How messages call it: 'vm web-1'."""
+        return f"{self.noun} {self.name}"
+
+    @classmethod
+    def build(cls, **values: Any) -> Self:
+        """The one way to make a row: table models do not validate by themselves."""
+        return cls.model_validate(values)
+
+    def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
+        """Fill what was not given and return further rows to be made with this one. May raise Refused."""
+        return []
+
+    def check(self, db: Session) -> None:
+        """Raise Refused when the row, as it would stand, breaks a rule. Called before create and update."""
+
+    def check_delete(self, db: Session) -> None:
+        """Raise Refused when a rule beyond plain references forbids deleting the row."""
+
+    def on_parent_delete(self, field: str) -> OnDelete:
+        """What happens to this row when the one its reference `field` points to is deleted."""
+        return references(type(self))[field].on_delete
+
+    def revise(self, db: Session, inputs: dict[str, Any], changed: set[str]) -> list[Resource]:
+        """Carry out an update's inputs that are not columns, and what follows from changed fields; returns new rows."""
+        return []
+
+    @staticmethod
+    def desired(snapshot: Snapshot, host: str) -> list[Fragment]:
+        """This type's share of the state of the host with that id. Pure."""
+        return []
+
+    def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:
+        """Which hosts this row concerns, and the uuids on each that must be looked at. Pure."""
+        return {}
+
+    def purge(self, snapshot: Snapshot) -> list[Tombstone]:
+        """The data on hosts that goes when this row is deleted. Pure."""
+        return []
+
+    def absorb(self, db: Session, host: str, observed: dict[str, Any]) -> None:
+        """Take over what a host reported of this resource."""
+
+
+def noun_of(class_name: str) -> str:
+    """PrimaryStorage -> primary-storage, L3Network -> l3-network."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", class_name).lower()
+
+
+@cache
+def attrs(cls: type[Resource]) -> dict[str, Attr]:
+    """The declared fields of a resource type, in order."""
+    found = {}
+    for name, info in cls.model_fields.items():
+        extra = info.json_schema_extra
+        about = extra.get("attr") if isinstance(extra, dict) else None
+        if isinstance(about, Attr):
+            found[name] = about
+    return found
+
+
+@cache
+def references(cls: type[Resource]) -> dict[str, Attr]:
+    """The fields that point to other resources."""
+    return {name: about for name, about in attrs(cls).items() if about.ref}
+
+
+def public_name(field: str) -> str:
+    """The name that users see: a reference `cluster_id` is `cluster`, the rest is as declared."""
+    return "uuid" if field == "id" else field.removesuffix("_id")

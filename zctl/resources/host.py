@@ -1,0 +1,73 @@
+"""A Linux server that runs VMs, reached over SSH (or the machine zctl runs on)."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import String
+
+from zctl.errors import Refused
+from zctl.resources.base import Resource, attr, ref
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from zctl.plan.snapshot import Snapshot
+
+States = Literal["Connecting", "Connected", "Disconnected", "Maintenance"]
+LOCAL = "local"
+
+
+class Host(Resource, table=True):
+    """A Linux server that runs VMs, reached over SSH (or the machine zctl runs on)."""
+
+    concerns = ("kvm_host",)
+
+    cluster_id: str = ref(
+        "cluster", help="the cluster it belongs to", when="create", listed="list", on_delete="cascade"
+    )
+    address: str = attr(
+        help="address or name for SSH; 'local' is the machine zctl runs on", listed="list", sa_type=String(255),
+        max_length=255, unique=True, regex=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$",
+    )
+    port: int = attr(22, help="SSH port", ge=1, le=65535)
+    user: str = attr("root", help="SSH user; another than root works through sudo", sa_type=String(63),
+                     regex=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")
+    key: str | None = attr(
+        None, help="private key file; none: ZCTL_SSH_KEY, the configured one or what ssh finds itself", text=True
+    )
+    host_key: str | None = attr(
+        None, help="the host's public SSH key as in known_hosts; pinned at creation when not given", auto=True,
+        text=True, max_length=1024,
+    )
+    virt_type: Literal["auto", "kvm", "qemu"] = attr(
+        "auto", help="hardware virtualization, emulation, or found out by starting a machine",
+        choices=("auto", "kvm", "qemu"),
+    )
+    reserved_memory: int | None = attr(None, help="memory kept for the host itself", unit="bytes", ge=0)
+    state: States = attr(
+        "Connecting", help="how it stands with the host", when="never", listed="list",
+        choices=("Connecting", "Connected", "Disconnected", "Maintenance"),
+    )
+    problem: str | None = attr(None, help="what is wrong with it", when="never", listed="wide", text=True, max_length=1000)
+    cpus: int | None = attr(None, help="logical CPUs found", when="never", listed="list")
+    memory: int | None = attr(None, help="memory found", when="never", listed="list", unit="bytes")
+    virtualization: str | None = attr(None, help="kvm or qemu, as found or set", when="never", listed="wide", sa_type=String(8))
+    facts: dict[str, Any] = attr(default_factory=dict, help="what was found on it", when="never", json=True)
+
+    def check(self, db: Session) -> None:
+        """A key file must exist, so that the mistake shows here and not as a refused login."""
+        if self.key and not PurePosixPath(self.key).is_absolute():
+            raise Refused(f"key {self.key} is not an absolute path", resource=self.label, remedy="give the full path")
+
+    def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:
+        """The host itself."""
+        return {self.id: [self.id]}
+
+    def absorb(self, db: Session, host: str, observed: dict[str, Any]) -> None:
+        """Take over what the probe found."""
+        self.cpus = observed.get("cpus", self.cpus)
+        self.memory = observed.get("memory_bytes", self.memory)
+        self.virtualization = observed.get("virt_type", self.virtualization)
+        self.facts = {key: value for key, value in observed.items() if key != "problems"}

@@ -1,0 +1,41 @@
+"""A disk image that VMs start from; cached once on each storage that needs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from sqlalchemy import String
+
+from zctl.resources.base import Resource, attr
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+class Image(Resource, table=True):
+    """A disk image that VMs start from; cached once on each storage that needs it."""
+
+    concerns = ("storage",)
+
+    source: str = attr(
+        help="file on this machine, or http(s) URL that the hosts can reach", when="create", listed="list",
+        sa_type=String(1024), max_length=1024,
+    )
+    checksum: str | None = attr(
+        None, help="sha256:HEX of the file; for a file it is computed when not given", when="create", auto=True,
+        listed="wide", sa_type=String(71), regex=r"^sha256:[0-9a-f]{64}$",
+    )
+    format: Literal["qcow2", "raw"] = attr(
+        "qcow2", help="format of the file", when="create", listed="list", choices=("qcow2", "raw"), auto=True
+    )
+    size: int | None = attr(None, help="virtual size, the least a root volume may have", when="never", listed="list", unit="bytes")
+    file_size: int | None = attr(None, help="size of the file", when="never", unit="bytes")
+
+    def prepare(self, db: Session, inputs: dict[str, object]) -> list[Resource]:
+        """Look at the source before anything is written: missing, truncated or changed files end here."""
+        from zctl.resources.image_source import inspect
+
+        found = inspect(self.label, self.source, self.checksum)
+        self.source, self.checksum = found.source, found.checksum
+        self.format, self.size, self.file_size = found.format or self.format, found.virtual_size, found.file_size
+        return []

@@ -1,0 +1,72 @@
+"""Which resource types there are: the files of this folder, and entry points of the group zctl.resources. Not a noun."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from pathlib import Path
+
+from zctl.errors import Misuse, did_you_mean
+from zctl.resources.base import Resource
+
+NOT_NOUNS = {"__init__", "base", "registry"}
+GROUP = "zctl.resources"
+
+
+def first_line(path: Path) -> str:
+    """The first line of a file's docstring, without reading or compiling the rest."""
+    with path.open(encoding="utf-8") as file:
+        return file.readline().strip().strip('"')
+
+
+@cache
+def noun_files() -> dict[str, str]:
+    """Nouns and their one-line help, from file names and first lines; imports nothing."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        line = first_line(path)
+        if path.stem not in NOT_NOUNS and not line.endswith("Not a noun."):
+            found[path.stem.replace("_", "-")] = line
+    return found
+
+
+@cache
+def foreign_nouns() -> dict[str, str]:
+    """Nouns of other packages: entry points NOUN = module:Class."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point.value for point in entry_points(group=GROUP)}
+
+
+@cache
+def resource_class(noun: str) -> type[Resource]:
+    """The declaration of a noun; imports its module. Raises Misuse for an unknown noun."""
+    if noun in noun_files():
+        module = importlib.import_module(f"zctl.resources.{noun.replace('-', '_')}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Resource) and value.noun == noun:
+                return value
+    target = foreign_nouns().get(noun)
+    if target is None:
+        raise Misuse(f"there is no resource type {noun!r}", remedy=did_you_mean(noun, noun_files()))
+    module_name, _, class_name = target.partition(":")
+    found: type[Resource] = getattr(importlib.import_module(module_name), class_name)
+    return found
+
+
+@cache
+def all_classes() -> tuple[type[Resource], ...]:
+    """Every resource type, referred-to ones before those that refer to them."""
+    from zctl.resources.base import references
+
+    waiting = {cls.noun: cls for cls in map(resource_class, (*noun_files(), *foreign_nouns()))}
+    ordered: list[type[Resource]] = []
+    while waiting:
+        ready = [
+            cls for cls in waiting.values()
+            if not any(about.ref in waiting and about.ref != cls.noun for about in references(cls).values())
+        ]
+        assert ready, f"reference cycle among {sorted(waiting)}"
+        for cls in sorted(ready, key=lambda cls: cls.noun):
+            ordered.append(waiting.pop(cls.noun))
+    return tuple(ordered)

@@ -1,0 +1,154 @@
+"""A disk of a VM, or one that waits for a VM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import String, select
+
+from zctl.errors import Invalid, Refused
+from zctl.plan import hoststate
+from zctl.plan.fragments import Fragment, Tombstone
+from zctl.resources.base import OnDelete, Resource, attr, ref
+from zctl.resources.disk_offering import DiskOffering
+from zctl.resources.image import Image
+from zctl.resources.primary_storage import PrimaryStorage
+from zctl.resources.vm import Vm
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from zctl.plan.snapshot import Snapshot
+
+
+class Volume(Resource, table=True):
+    """A disk of a VM, or one that waits for a VM."""
+
+    concerns = ("storage",)
+
+    vm_id: str | None = ref("vm", None, help="the VM it is plugged into", when="create", listed="list", on_delete="detach")
+    primary_storage_id: str = ref("primary-storage", None, help="where it lies", when="create", listed="list", auto=True)
+    host_id: str | None = ref("host", None, help="the host that has it, for local storage", when="never", listed="wide")
+    image_id: str | None = ref("image", None, help="the image it overlays", when="never", listed="wide")
+    disk_offering_id: str | None = ref("disk-offering", None, help="its size by offering", when="create", on_delete="detach")
+    kind: Literal["root", "data"] = attr("data", help="what it is to its VM", when="never", listed="list", choices=("root", "data"))
+    size: int | None = attr(None, help="virtual size; may grow, never shrinks", listed="list", unit="bytes", auto=True, ge=2**20, le=2**50)
+    device: int = attr(0, help="its place among the VM's disks, from 0", when="never", listed="wide")
+    state: Literal["NotInstantiated", "Creating", "Ready"] = attr(
+        "NotInstantiated", help="whether the file is there; a data volume is made when it is first plugged in",
+        when="never", listed="list", choices=("NotInstantiated", "Creating", "Ready"),
+    )
+
+    def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
+        """Size by the offering, storage by the VM's or the only one there is, place by the VM."""
+        from zctl.resources.room import choose_storage, require_room
+
+        if self.disk_offering_id:
+            offering = db.get(DiskOffering, self.disk_offering_id)
+            assert offering is not None
+            if self.size is not None and self.size != offering.size:
+                raise Invalid("both a size and an offering of another size are given", resource=self.label, remedy="give one of them")
+            self.size = offering.size
+        if self.size is None:
+            raise Invalid("the volume has no size", resource=self.label, remedy="give --size or --disk-offering")
+        vm = db.get(Vm, self.vm_id) if self.vm_id else None
+        if self.primary_storage_id is None:
+            self.primary_storage_id = choose_storage(db, self.label, vm).id
+        if vm is not None:
+            require_room(db, self.label, self.primary_storage_id, vm.host_id, self.size)
+            self.plug(db, vm)
+        return []
+
+    def plug(self, db: Session, vm: Vm) -> None:
+        """Make it a disk of that VM. Raises Refused when the file lies on another host."""
+        storage = db.get(PrimaryStorage, self.primary_storage_id)
+        assert storage is not None
+        if storage.kind == "local":
+            if self.host_id not in (None, vm.host_id):
+                raise Refused(f"its file lies on another host than {vm.label}", resource=self.label,
+                              remedy="local volumes can only be plugged into VMs of their host")
+            self.host_id = vm.host_id
+        devices = set(db.scalars(select(Volume.device).where(Volume.vm_id == vm.id, Volume.id != self.id)))
+        self.device = next(n for n in range(0 if self.kind == "root" else 1, len(devices) + 2) if n not in devices)
+        self.vm_id = vm.id
+        if self.state == "NotInstantiated":
+            self.state = "Creating"
+
+    def path(self, storage: PrimaryStorage) -> str:
+        """Where the file is on the hosts."""
+        return f"{storage.path}/volumes/{self.id}.qcow2"
+
+    def check_delete(self, db: Session) -> None:
+        """A VM's root volume goes with the VM only; a plugged one is unplugged first."""
+        if self.vm_id is not None:
+            vm = db.get(Vm, self.vm_id)
+            what = "the root volume of" if self.kind == "root" else "plugged into"
+            remedy = "delete the VM" if self.kind == "root" else f"zctl volume detach {self.name}"
+            raise Refused(f"it is {what} {vm.label if vm else 'a VM'}", resource=self.label, remedy=remedy)
+
+    def on_parent_delete(self, field: str) -> OnDelete:
+        """The root volume goes with its VM, a data volume is unplugged."""
+        return "owned" if field == "vm_id" and self.kind == "root" else super().on_parent_delete(field)
+
+    def home(self, snapshot: Snapshot) -> str | None:
+        """The host that makes or holds the file: its own, its VM's, or for an unplugged shared one any that has it."""
+        if self.host_id:
+            return self.host_id
+        vm = snapshot.get(Vm, self.vm_id)
+        if vm:
+            return vm.host_id
+        storage = snapshot.get(PrimaryStorage, self.primary_storage_id)
+        return next(iter(sorted(storage.scope(snapshot))), None) if storage else None
+
+    @staticmethod
+    def desired(snapshot: Snapshot, host: str) -> list[Fragment]:
+        """The disk files of the host."""
+        found = []
+        for row in snapshot.all(Volume):
+            if row.state == "NotInstantiated" or row.home(snapshot) != host:
+                continue
+            storage = snapshot.need(PrimaryStorage, row.primary_storage_id)
+            image = snapshot.get(Image, row.image_id)
+            found.append(Fragment("storage", "volumes", hoststate.Volume(
+                uuid=row.id, name=row.name, storage=storage.id, path=row.path(storage), size=row.size or 0,
+                backing=image_path(image, storage) if image else None, backing_format=image.format if image else None,
+            )))
+        return found + images_for(snapshot, host)
+
+    def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:
+        """The host of its file, and its VM's domain."""
+        home = self.home(snapshot)
+        if home is None or self.state == "NotInstantiated":
+            return {}
+        return {home: [u for u in (self.id, self.vm_id, self.primary_storage_id, self.image_id) if u]}
+
+    def purge(self, snapshot: Snapshot) -> list[Tombstone]:
+        """Its file."""
+        home = self.home(snapshot)
+        storage = snapshot.get(PrimaryStorage, self.primary_storage_id)
+        if home is None or storage is None or self.state == "NotInstantiated":
+            return []
+        return [Tombstone(home, "storage", {
+            "uuid": self.id, "name": self.name, "storage": storage.id, "path": self.path(storage)})]
+
+    def absorb(self, db: Session, host: str, observed: dict[str, Any]) -> None:
+        """The file is there."""
+        self.state = "Ready"
+
+
+def image_path(image: Image, storage: PrimaryStorage) -> str:
+    """Where an image is cached on a storage."""
+    return f"{storage.path}/images/{image.id}.{image.format}"
+
+
+def images_for(snapshot: Snapshot, host: str) -> list[Fragment]:
+    """The images that the disks of the host overlay, once for each storage."""
+    pairs = {(row.image_id, row.primary_storage_id) for row in snapshot.all(Volume)
+             if row.image_id and row.state != "NotInstantiated" and row.home(snapshot) == host}
+    found = []
+    for image_id, storage_id in sorted(pairs):
+        image, storage = snapshot.need(Image, image_id), snapshot.need(PrimaryStorage, storage_id)
+        found.append(Fragment("storage", "images", hoststate.Image(
+            uuid=image.id, name=image.name, storage=storage.id, path=image_path(image, storage), source=image.source,
+            checksum=image.checksum, format=image.format)))
+    return found
