@@ -7,6 +7,7 @@ a crash between start and write, and never hits a process that merely got the sa
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -34,12 +35,9 @@ power() {{
     {exec_prefix} systemd-nspawn {arguments}
 }}
 if [ "$1" = once ]; then power; exit $?; fi
-for top in /sys/fs/cgroup/systemd /sys/fs/cgroup; do
-    # A group of its own: hosts that share one could end each other's services.
-    if [ -e "$top/cgroup.procs" ]; then
-        mkdir -p "$top/{group}" && echo $$ > "$top/{group}/cgroup.procs"
-        break
-    fi
+# A control group of its own: hosts that share one could end each other's services.
+for top in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+    [ -e "$top/cgroup.procs" ] && mkdir -p "$top/{group}" && echo $$ > "$top/{group}/cgroup.procs"
 done
 while :; do
     power
@@ -134,6 +132,23 @@ def processes(power: Power) -> list[int]:
     return found[wanted[0]] + found[wanted[1]]
 
 
+def inits(power: Power) -> list[int]:
+    """The host's own process 1, found by its machine id: it outlives an nspawn that is killed."""
+    known = power.folder / "upper/etc/machine-id"
+    wanted = known.read_text() if known.is_file() else ""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            numbers = re.search(r"^NSpid:\t\d+\t1$", (entry / "status").read_text(), re.MULTILINE)
+            if numbers and wanted and (entry / "root/etc/machine-id").read_text() == wanted:
+                found.append(int(entry.name))
+        except OSError:
+            continue  # it ended meanwhile
+    return found
+
+
 def is_on(power: Power) -> bool:
     return bool(processes(power))
 
@@ -170,35 +185,17 @@ def switch_off(power: Power) -> None:
     if systemd_runs() and succeeds(["systemctl", "is-active", "--quiet", f"{power.unit}.service"]):
         succeeds(["systemctl", "kill", "--kill-whom=all", "--signal=KILL", f"{power.unit}.service"])
         succeeds(["systemctl", "stop", f"{power.unit}.service"])
-    ours = processes(power)
-    leaders = [child for pid in ours for child in _children(pid)]
-    # The supervisor is first in the list: it must not start the next one. The host's init has the parent-death
-    # signal set and dies with nspawn, and all its processes with it.
-    for pid in ours:
-        _kill(pid)
     deadline = time.monotonic() + GONE_PATIENCE
-    while processes(power) or any(_alive(pid) for pid in leaders):
+    # The supervisor comes first: it must not start the host again. With its process 1 all others of the host end.
+    while ours := processes(power) + inits(power):
+        for pid in ours:
+            _kill(pid)
         if time.monotonic() > deadline:
             raise LabError("its processes do not end", resource=power.title)
         time.sleep(0.02)
     for port in (power.management_port, power.data_port):
         succeeds(["ip", "link", "delete", port])
     _remove_group(power.group)
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _alive(pid: int) -> bool:
-    """Whether a process still runs; one that only waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def _kill(pid: int) -> None:
@@ -210,15 +207,14 @@ def _kill(pid: int) -> None:
 
 def _remove_group(group: str) -> None:
     """Remove the host's control group and what its systemd made in it, innermost first."""
-    for top in (Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup")):
+    for top in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd")):
         base = top / group
         if not base.is_dir():
             continue
-        inner = [Path(path) for path, _, _ in os.walk(base, topdown=False)]
-        for folder in inner:
+        for path, _, _ in os.walk(base, topdown=False):
             try:
-                folder.rmdir()
+                Path(path).rmdir()
             except OSError:
-                return  # still being emptied by the kernel; an empty group costs nothing
-        if not any(path.is_dir() for path in base.parent.iterdir()):
+                break  # the kernel still empties it; an empty group costs nothing
+        if base.parent.is_dir() and not any(path.is_dir() for path in base.parent.iterdir()):
             base.parent.rmdir()
