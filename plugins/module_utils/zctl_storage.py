@@ -1,0 +1,267 @@
+"""Brings the storages, images and volumes of this host to the desired state and reports each one's outcome.
+
+Order: storages, images, volumes, then what was named to be deleted. What stands on a storage that is not ready fails
+with that storage's reason; nothing else does.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_files as files
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_images as images
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_live as live
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_marker as marker
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_plan as plan
+except ImportError:
+    import zctl_storage_files as files  # type: ignore[no-redef]
+    import zctl_storage_images as images  # type: ignore[no-redef]
+    import zctl_storage_live as live  # type: ignore[no-redef]
+    import zctl_storage_marker as marker  # type: ignore[no-redef]
+    import zctl_storage_plan as plan  # type: ignore[no-redef]
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Run:
+    """One run over one host: the request, and what has come out so far."""
+
+    inventory: str
+    check: bool
+    read_only: bool
+    sources: dict[str, Json]
+    uploads: dict[str, str]
+    ready: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)
+    results: list[Json] = field(default_factory=list)
+    wanted: list[Json] = field(default_factory=list)
+
+    def report(self, item: Json, kind: str, result: str, reason: str, **observed: Any) -> None:
+        """Add one resource's outcome."""
+        self.results.append(
+            {
+                "uuid": item["uuid"],
+                "kind": kind,
+                "name": item["name"],
+                "result": result,
+                "reason": reason,
+                "observed": observed,
+            }
+        )
+
+
+def converge(
+    inventory: str,
+    state: Json,
+    scope: list[str] | None = None,
+    check: bool = False,
+    sources: dict[str, Json] | None = None,
+    uploads: dict[str, str] | None = None,
+) -> Json:
+    """Apply a `StorageState`; returns changed, results and `uploads_wanted`.
+
+    `sources` is what the controller knows about image files of its own ({uuid: {size} or {error}}), `uploads` where on
+    this host it has put them. An image in `uploads_wanted` has no result yet: the module is called again after the
+    upload.
+    """
+    run = Run(inventory, check, scope == [], sources or {}, uploads or {})
+    part = plan.select(state, scope)
+    for storage in part["storages"]:
+        _storage(run, storage)
+    for image in part["images"]:
+        _guarded(run, image, "image", _image)
+    maker = files.VolumeMaker()
+    for volume in part["volumes"]:
+        _guarded(run, volume, "volume", lambda run, item: _volume(run, item, maker))
+    for item in plan.purge_order(part["purge"]):
+        _guarded(run, item, plan.kind_of(item["path"]), lambda run, item: _purge(run, item, part))
+    return {
+        "changed": any(result["result"] in ("changed", "removed") for result in run.results),
+        "results": run.results,
+        "uploads_wanted": run.wanted,
+    }
+
+
+def _guarded(run: Run, item: Json, kind: str, action: Any) -> None:
+    """One resource's failure is its own."""
+    try:
+        action(run, item)
+    except files.StorageError as error:
+        run.report(item, kind, "failed", str(error), present=os.path.lexists(item["path"]))
+    except OSError as error:
+        run.report(item, kind, "failed", files.os_error_words(error, item["path"]))
+
+
+def _storage(run: Run, storage: Json) -> None:
+    observed: Json = {}
+    try:
+        done, observed = marker.prepare(storage, run.inventory, run.check or run.read_only)
+    except (files.StorageError, OSError) as error:
+        reason = str(error) if isinstance(error, files.StorageError) else files.os_error_words(error, storage["path"])
+        run.broken[storage["uuid"]] = reason
+        run.report(storage, "storage", "failed", reason)
+        return
+    run.ready[storage["uuid"]] = storage["path"]
+    if not (run.check or run.read_only):
+        images.remove_stale_parts(os.path.join(storage["path"], plan.IMAGES))
+    if not done or run.read_only:
+        run.report(storage, "storage", "unchanged", done and f"needs: {done}" or "already as wanted", **observed)
+    else:
+        run.report(storage, "storage", "changed", done, **observed)
+
+
+def _require(run: Run, item: Json) -> None:
+    """Raise StorageError unless the resource's storage is ready and its path lies in it."""
+    uuid = item["storage"]
+    if uuid in run.broken:
+        raise files.StorageError(f"its storage is not ready: {run.broken[uuid]}")
+    if uuid not in run.ready:
+        raise files.StorageError(f"its storage {uuid} is not among the storages of this host; add it to the state")
+    problem = plan.inside_problem(item["path"], run.ready[uuid])
+    if problem:
+        raise files.StorageError(problem)
+
+
+def _image(run: Run, image: Json) -> None:
+    _require(run, image)
+    header = files.read_header(image["path"])
+    if header is not None:
+        if header.format != image["format"]:
+            raise files.StorageError(
+                f"the cached file {image['path']} is {header.format}, not {image['format']}; it is left as it is"
+            )
+        if image["uuid"] in run.uploads:  # another host of a shared storage was quicker
+            os.unlink(run.uploads[image["uuid"]])
+        size = os.stat(image["path"]).st_size
+        run.report(image, "image", "unchanged", "already cached", present=True, size=size, virtual_size=header.size)
+        return
+    images.expected_digest(image.get("checksum"))
+    known = run.sources.get(image["uuid"], {})
+    if known.get("error"):
+        raise files.StorageError(known["error"])
+    if run.read_only:
+        run.report(image, "image", "unchanged", "not cached on this host", present=False)
+        return
+    if run.check:
+        run.made.add(image["path"])
+        run.report(image, "image", "changed", f"fetched from {image['source']}", present=False)
+        return
+    if images.is_url(image["source"]):
+        images.fetch(image)
+    elif image["uuid"] in run.uploads:
+        images.take_upload(image, run.uploads[image["uuid"]])
+    else:
+        run.wanted.append(_upload(image, known))
+        return
+    header = files.read_header(image["path"])
+    size = os.stat(image["path"]).st_size
+    virtual = header.size if header else size
+    reason = f"fetched from {image['source']}, {plan.human(size)}"
+    run.report(image, "image", "changed", reason, present=True, size=size, virtual_size=virtual)
+
+
+def _upload(image: Json, known: Json) -> Json:
+    """Ask the controller for an image file. Raises StorageError when there is no room for it."""
+    folder = os.path.dirname(image["path"])
+    values = os.statvfs(folder)
+    if known.get("size", 0) > values.f_bavail * values.f_frsize:
+        raise files.StorageError(files.no_space_words(folder, known["size"]))
+    return {"uuid": image["uuid"], "source": image["source"], "upload_to": images.part_path(image["path"])}
+
+
+def _volume(run: Run, volume: Json, maker: files.VolumeMaker) -> None:
+    _require(run, volume)
+    actual = files.read_header(volume["path"])
+    backing = volume.get("backing")
+    base = None
+    if backing and actual is None:
+        base = files.read_header(backing)
+        if base is None and backing not in run.made and not run.read_only:
+            raise files.StorageError(f"its image {backing} is not on this host; see that image's own result")
+    step, reason = plan.volume_step(actual, volume, base)
+    if step == "refuse":
+        raise files.StorageError(reason)
+    if run.read_only or step == "keep":
+        size = actual.size if actual else None
+        why = "already as wanted" if step == "keep" else f"would be {reason}"
+        run.report(volume, "volume", "unchanged", why, present=actual is not None, size=size)
+        return
+    if not run.check:
+        if step == "create":
+            maker.create(volume)
+        else:
+            waits = files.grow(volume, live.resize_live)
+            if waits:
+                size = actual.size if actual else None
+                run.report(volume, "volume", "unchanged", waits, present=True, size=size, deferred=True)
+                return
+    run.report(volume, "volume", "changed", reason, present=True, size=volume["size"])
+
+
+def _purge(run: Run, item: Json, part: Json) -> None:
+    uuid, path = item["storage"], item["path"]
+    if uuid in run.broken:
+        raise files.StorageError(f"its storage is not ready: {run.broken[uuid]}")
+    root = run.ready.get(uuid) or marker.find_root(path, uuid)
+    kind = plan.kind_of(path)
+    if root is None:
+        if os.path.lexists(path):
+            raise files.StorageError(f"{path} is in no folder that is marked as the storage {uuid}; it is not deleted")
+        run.report(item, kind, "unchanged", "is not on this host", present=False)
+        return
+    if kind == "image":
+        _refuse_used_image(path, root, part["purge"] if run.check else [])
+    if kind == "storage":
+        _refuse_used_storage(root, part["purge"] if run.check else [])
+    if run.check:
+        problem = plan.inside_problem(path, root)
+        if problem:
+            raise files.StorageError(f"{problem}; it is not deleted")
+        gone = os.path.lexists(path)
+    else:
+        gone = files.purge_file(path, root)
+        if gone and kind == "storage":
+            _remove_folders(root)
+    if gone:
+        run.report(item, kind, "removed", f"{path} deleted", present=run.check)
+    else:
+        run.report(item, kind, "unchanged", "is not on this host", present=False)
+
+
+def _refuse_used_image(path: str, root: str, going: list[Json]) -> None:
+    """Raise StorageError when a volume still stands on the image: it would be worth nothing without it."""
+    folder = os.path.join(root, plan.VOLUMES)
+    leaving = {item["path"] for item in going}
+    users = []
+    for entry in os.scandir(folder) if os.path.isdir(folder) else ():
+        if entry.path in leaving or not entry.is_file(follow_symlinks=False):
+            continue
+        header = files.read_header(entry.path)
+        if header and header.format == "qcow2" and files.read_backing(entry.path, header) == path:
+            users.append(entry.name)
+    if users:
+        raise files.StorageError(
+            f"{path} is still the base of {len(users)} volume(s), {users[0]} for one; delete those first"
+        )
+
+
+def _refuse_used_storage(root: str, going: list[Json]) -> None:
+    """Raise StorageError when a storage that is to be given up still holds files."""
+    leaving = {item["path"] for item in going}
+    for name in (plan.IMAGES, plan.VOLUMES):
+        folder = os.path.join(root, name)
+        left = [entry for entry in os.scandir(folder) if entry.path not in leaving] if os.path.isdir(folder) else []
+        if left:
+            raise files.StorageError(f"{folder} still holds {len(left)} file(s), {left[0].name} for one; delete those first")
+
+
+def _remove_folders(root: str) -> None:
+    """The storage's own folders, once they are empty; its root stays when anything else is in it."""
+    for folder in (os.path.join(root, plan.IMAGES), os.path.join(root, plan.VOLUMES)):
+        if os.path.isdir(folder):
+            os.rmdir(folder)

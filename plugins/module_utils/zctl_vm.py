@@ -1,0 +1,190 @@
+"""Brings the domains of this host to the desired state and reports each VM's outcome.
+
+The story: read all domains, look at the whole list dry, act, read the states again, report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from typing import Any
+
+try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_apply as vm_apply
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_diff as vm_diff
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_errors as vm_errors
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_host as vm_host
+except ImportError:
+    import zctl_vm_apply as vm_apply  # type: ignore[no-redef]
+    import zctl_vm_diff as vm_diff  # type: ignore[no-redef]
+    import zctl_vm_errors as vm_errors  # type: ignore[no-redef]
+    import zctl_vm_host as vm_host  # type: ignore[no-redef]
+
+URI = "qemu:///system"
+Json = dict[str, Any]
+
+
+def converge(
+    inventory: str, state: Json, scope: list[str] | None = None, check: bool = False, libvirt: Any = None
+) -> Json:
+    """Apply a `VmState`; returns changed, results, observed, foreign and diffs.
+
+    `scope` limits the work to these VMs, an empty list only reads. Raises nothing for a VM's own failure; when
+    libvirt cannot be reached every VM that was to be looked at fails with that reason.
+    """
+    if libvirt is None:
+        import libvirt  # type: ignore[no-redef]
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)  # else libvirt prints to stderr too
+    vms = [vm for vm in state.get("vms") or [] if not scope or vm["uuid"] in scope]
+    purges = [vm for vm in state.get("purge") or [] if scope is None or vm["uuid"] in scope]
+    try:
+        connection = libvirt.open(URI)
+        found = vm_host.read_domains(connection, libvirt)
+    except libvirt.libvirtError as error:
+        reason = vm_errors.explain(error.get_error_message() or str(error))
+        results = [_result(vm, "failed", reason, {"state": "Unknown"}) for vm in [*vms, *purges]]
+        return {"changed": False, "results": results, "observed": None, "foreign": None, "diff": []}
+    try:
+        return _converge(vm_apply.Host(connection, libvirt), inventory, vms, purges, found, scope == [], check)
+    finally:
+        connection.close()
+
+
+def _converge(
+    host: vm_apply.Host,
+    inventory: str,
+    vms: list[Json],
+    purges: list[Json],
+    found: dict[str, vm_host.Found],
+    read_only: bool,
+    check: bool,
+) -> Json:
+    names = {domain.domain: domain.uuid for domain in found.values()}
+    works = [_plan_vm(inventory, vm, found, names, read_only, check) for vm in vms]
+    removals = [_plan_purge(inventory, vm, found) for vm in purges]
+    if not (check or read_only):
+        ready = [work for work in works if not work.error and work.plan.steps]
+        vm_apply.apply_all(host, ready, [work for work in removals if work.handle and not work.error])
+    changes = any(work.plan.steps for work in works) or any(work.handle for work in removals)
+    after = vm_host.read_domains(host.connection, host.libvirt) if changes and not (check or read_only) else found
+    results = [_vm_result(vm, work, after, read_only, check) for vm, work in zip(vms, works)]
+    results += [_purge_result(vm, work, check) for vm, work in zip(purges, removals)]
+    ours = [domain for domain in after.values() if domain.mark and domain.mark.get("inventory") == inventory]
+    return {
+        "changed": any(result["result"] in ("changed", "removed") for result in results)
+        or any(work.done for work in [*works, *removals]),
+        "results": results,
+        "observed": [_domain_words(domain) for domain in ours],
+        "foreign": len(after) - len(ours),
+        "diff": [_diff_words(work) for work in works if work.plan.steps and not work.error],
+    }
+
+
+def _plan_vm(
+    inventory: str, vm: Json, found: dict[str, vm_host.Found], names: dict[str, str], read_only: bool, check: bool
+) -> vm_apply.Work:
+    """Look at one VM dry: its conflicts, its steps, and whether its disks are there."""
+    desired = vm_diff.desired_of(inventory, vm)
+    current = found.get(desired.spec.uuid)
+    work = vm_apply.Work(vm["name"], desired, current, handle=current.handle if current else None)
+    clash = vm_diff.conflict(desired.spec, current.mark if current else {}, names.get(desired.spec.domain))
+    if clash:
+        work.error = clash.reason
+        return work
+    work.plan = vm_diff.Plan() if read_only else vm_diff.diff(current.actual if current else None, desired)
+    if read_only and current:
+        work.pending = list(vm_diff.pending_of(current.actual.live, desired.spec))
+    needed = {"start", "attach-disk"} & {step.op for step in work.plan.steps} or current is None
+    missing = [disk.path for disk in desired.spec.disks if needed and not os.path.exists(disk.path)]
+    # In check mode the storage's role has not made the files either.
+    if missing and not (check or read_only):
+        work.error = (
+            f"the disk file {missing[0]} does not exist on this host; restore it, or is its storage not mounted?"
+        )
+    return work
+
+
+def _plan_purge(inventory: str, vm: Json, found: dict[str, vm_host.Found]) -> vm_apply.Work:
+    current = found.get(vm["uuid"].lower())
+    work = vm_apply.Work(vm["name"], None, current, handle=current.handle if current else None)
+    if current and (current.mark or {}).get("inventory") != inventory:
+        work.error = (
+            f"the domain {current.domain} (UUID {current.uuid}) does not carry this inventory's mark; it is not removed"
+        )
+    return work
+
+
+def _result(vm: Json, result: str, reason: str, observed: Json) -> Json:
+    return {
+        "uuid": vm["uuid"],
+        "kind": "vm",
+        "name": vm["name"],
+        "result": result,
+        "reason": reason,
+        "observed": observed,
+    }
+
+
+def _vm_result(
+    vm: Json, work: vm_apply.Work, after: dict[str, vm_host.Found], read_only: bool, check: bool
+) -> Json:
+    current = after.get(vm["uuid"].lower())
+    observed: Json = {"present": current is not None, "state": "Unknown", "pending": []}
+    if current:
+        spec = current.actual.live or current.actual.spec
+        observed.update(_domain_words(current), vcpus=spec.vcpus, memory=spec.memory * 1024)
+        observed["pending"] = [*work.plan.pending, *work.pending] if current.actual.live else []
+    words = vm_diff.describe(work.found.actual if work.found else None, work.plan)
+    if work.error:
+        done = f" (done before that: {', '.join(step.op for step in work.done)})" if work.done else ""
+        return _result(vm, "failed", work.error + done, observed)
+    if read_only:
+        why = current.why if current else "the domain does not exist on this host"
+        return _result(vm, "unchanged", why or "only read", observed)
+    if work.plan.steps:
+        forced = f"; it did not shut down within {vm.get('stop_timeout', 60)} s and was forced off" if work.forced else ""
+        return _result(vm, "changed", words + forced + _pending_words(observed), observed)
+    return _result(vm, "unchanged", "already as wanted" + _pending_words(observed), observed)
+
+
+def _pending_words(observed: Json) -> str:
+    return f"; waits for the next start: {', '.join(observed['pending'])}" if observed["pending"] else ""
+
+
+def _purge_result(vm: Json, work: vm_apply.Work, check: bool) -> Json:
+    if work.error:
+        return _result(vm, "failed", work.error, {"present": True})
+    if work.handle is None:
+        return _result(vm, "unchanged", "the domain does not exist on this host", {"present": False})
+    return _result(vm, "removed", "domain removed", {"present": check})
+
+
+def _domain_words(domain: vm_host.Found) -> Json:
+    """One of our domains as the inventory reads it."""
+    return {
+        "uuid": domain.uuid,
+        "name": (domain.mark or {}).get("name", domain.domain),
+        "domain": domain.domain,
+        "state": vm_host.field_state(domain.actual.state),
+        "why": domain.why,
+    }
+
+
+def _diff_words(work: vm_apply.Work) -> Json:
+    """Before and after of one VM, for --diff."""
+    assert work.desired is not None
+    before: Json = {}
+    if work.found:
+        actual = work.found.actual
+        before = {**asdict(actual.spec), "state": actual.state, "autostart": actual.autostart}
+    after = {**asdict(work.desired.spec), "state": work.desired.state, "autostart": work.desired.autostart}
+    if work.found:
+        after["domain"] = work.found.domain
+    header = f"vm {work.name}"
+    return {
+        "before_header": header,
+        "after_header": header,
+        "before": json.dumps(before, indent=1, sort_keys=True) + "\n" if before else "",
+        "after": json.dumps(after, indent=1, sort_keys=True) + "\n",
+    }

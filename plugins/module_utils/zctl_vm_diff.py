@@ -1,0 +1,213 @@
+"""What must be done to bring one domain from what it is to what it should be. Pure: values in, steps out.
+
+The steps of one domain are in the order in which they are done. `pending` names what is already in the domain's
+configuration but waits for the guest's next start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Union
+
+try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_spec as vm_spec
+except ImportError:
+    import zctl_vm_spec as vm_spec  # type: ignore[no-redef]
+
+RUNNING, STOPPED, PAUSED, STOPPING, SUSPENDED, UNKNOWN = (
+    "Running",
+    "Stopped",
+    "Paused",
+    "Stopping",
+    "Suspended",
+    "Unknown",
+)
+ACTIVE = (RUNNING, PAUSED, STOPPING, SUSPENDED)
+
+
+@dataclass(frozen=True)
+class Actual:
+    """A domain as libvirt has it; `live` is what the running guest was given, None when it does not run."""
+
+    spec: vm_spec.DomainSpec
+    live: vm_spec.DomainSpec | None
+    state: str
+    autostart: bool
+
+
+@dataclass(frozen=True)
+class Desired:
+    """A domain as the inventory wants it."""
+
+    spec: vm_spec.DomainSpec
+    state: str
+    autostart: bool
+    stop_timeout: int = 60
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do; `value` is what the operation needs (a spec, a disk, a NIC, a flag, a token)."""
+
+    op: str
+    value: Any = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of one domain, and what waits for its next start."""
+
+    steps: tuple[Step, ...] = ()
+    pending: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """The domain cannot be ours: why, in plain words."""
+
+    reason: str
+
+
+def desired_of(inventory: str, vm: dict[str, Any]) -> Desired:
+    """The wanted domain of one VM of the host state; it starts with the host only when it should run at all."""
+    running = vm["state"] == RUNNING
+    return Desired(
+        spec=vm_spec.desired_spec(inventory, vm),
+        state=RUNNING if running else STOPPED,
+        autostart=running and bool(vm.get("autostart", True)),
+        stop_timeout=int(vm.get("stop_timeout", 60)),
+    )
+
+
+def conflict(desired: vm_spec.DomainSpec, mark: dict[str, str] | None, namesake: str | None) -> Conflict | None:
+    """Whether the VM's UUID or libvirt name is taken by a domain that is not ours.
+
+    `mark` is that of the domain with our UUID ({} when there is no such domain, None when it has no mark);
+    `namesake` the UUID of another domain with our libvirt name.
+    """
+    if mark is None:
+        return Conflict(f"a domain with UUID {desired.uuid} exists that zctl did not make; it is left as it is")
+    if mark and mark.get("inventory") != desired.inventory:
+        return Conflict(
+            f"the domain with UUID {desired.uuid} belongs to another zctl inventory ({mark.get('inventory', '?')});"
+            " remove it there first"
+        )
+    if not mark and namesake:
+        return Conflict(
+            f"libvirt's name {desired.domain!r} is taken by another domain (UUID {namesake}) that is not this VM;"
+            f" rename it with 'virsh domrename {desired.domain} NEW-NAME' or give this VM another name"
+        )
+    return None
+
+
+def diff(actual: Actual | None, desired: Desired) -> Plan:
+    """The steps from `actual` (None: no such domain) to `desired`."""
+    if actual is None:
+        steps = [Step("define", desired.spec), *_autostart(False, desired)]
+        if desired.state == RUNNING:
+            steps.append(Step("start"))
+        return Plan(tuple(steps))
+    wanted = replace(desired.spec, domain=actual.spec.domain)
+    rebooted = wanted.reboot in (None, actual.spec.reboot)
+    # The token is recorded after the reboot, so that a run that dies in between does it again.
+    config = wanted if rebooted or actual.state not in ACTIVE else replace(wanted, reboot=actual.spec.reboot)
+    steps = [] if config == actual.spec else [Step("define", config)]
+    steps += _autostart(actual.autostart, desired)
+    if actual.state == UNKNOWN:
+        return Plan(tuple(steps))  # neither start nor stop what may be running
+    if desired.state == STOPPED:
+        if actual.state in ACTIVE:
+            steps.append(Step("stop"))
+        if not rebooted and config != wanted:
+            steps.append(Step("mark", wanted))
+        return Plan(tuple(steps))
+    if actual.state not in ACTIVE:
+        return Plan((*steps, Step("start")))
+    if not rebooted or actual.state == STOPPING:
+        steps += [Step("stop"), Step("start")]
+        if config != wanted:
+            steps.append(Step("mark", wanted))
+        return Plan(tuple(steps))
+    if actual.state in (PAUSED, SUSPENDED):
+        steps.append(Step("resume" if actual.state == PAUSED else "wake"))
+    live = live_steps(actual.live, wanted) if actual.live else []
+    return Plan((*steps, *live), pending_of(actual.live, wanted))
+
+
+def _autostart(now: bool, desired: Desired) -> list[Step]:
+    return [] if now == desired.autostart else [Step("autostart", desired.autostart)]
+
+
+def _nic_live(nic: vm_spec.NicSpec) -> tuple[str, str]:
+    """What makes a running NIC another card."""
+    return nic.uuid, nic.mac
+
+
+def live_steps(live: vm_spec.DomainSpec, wanted: vm_spec.DomainSpec) -> list[Step]:
+    """Disks and NICs to plug into and out of a running guest; NICs whose bridge has changed are moved over."""
+    steps = []
+    want_nics = {_nic_live(nic): nic for nic in wanted.nics}
+    have_nics = {_nic_live(nic): nic for nic in live.nics}
+    want_disks = {disk.uuid: disk for disk in wanted.disks}
+    have_disks = {disk.uuid: disk for disk in live.disks}
+    steps += [Step("detach-nic", nic) for key, nic in have_nics.items() if key not in want_nics]
+    steps += [Step("detach-disk", disk) for key, disk in have_disks.items() if key not in want_disks]
+    steps += [Step("attach-disk", disk) for key, disk in want_disks.items() if key not in have_disks]
+    steps += [Step("attach-nic", nic) for key, nic in want_nics.items() if key not in have_nics]
+    for key, nic in want_nics.items():
+        have = have_nics.get(key)
+        if have and have.bridge != nic.bridge:
+            steps.append(Step("update-nic", replace(have, bridge=nic.bridge)))
+    return steps
+
+
+Live = Union[vm_spec.DomainSpec, None]
+
+
+def pending_of(live: Live, wanted: vm_spec.DomainSpec) -> tuple[str, ...]:
+    """The fields that the running guest does not have yet and gets at its next start."""
+    if live is None:
+        return ()
+    pending = [name for name in ("vcpus", "memory", "virt_type") if getattr(live, name) != getattr(wanted, name)]
+    have_disks = {disk.uuid: disk for disk in live.disks}
+    pending += [f"disk {d.dev}" for d in wanted.disks if have_disks.get(d.uuid, d) != d]
+    have_nics = {_nic_live(nic): nic for nic in live.nics}
+    for nic in wanted.nics:
+        have = have_nics.get(_nic_live(nic), nic)
+        if replace(have, bridge=nic.bridge) != nic:
+            pending.append(f"nic {nic.mac}")
+    return tuple(pending)
+
+
+_WORDS = {
+    "autostart": "autostart",
+    "stop": "stopped",
+    "start": "started",
+    "resume": "resumed",
+    "wake": "woken",
+    "attach-disk": "disk {0.dev} attached",
+    "detach-disk": "disk {0.dev} detached",
+    "attach-nic": "NIC {0.mac} attached",
+    "detach-nic": "NIC {0.mac} detached",
+    "update-nic": "NIC {0.mac} moved to bridge {0.bridge}",
+}
+
+
+def describe(actual: Actual | None, plan: Plan) -> str:
+    """What the plan changes, in plain words; an empty text when nothing."""
+    words = []
+    for step in plan.steps:
+        if step.op == "define":
+            words.append("created" if actual is None else f"changed {', '.join(changed_fields(actual, step.value))}")
+        elif step.op == "autostart":
+            words.append(f"autostart {'on' if step.value else 'off'}")
+        elif step.op in _WORDS:
+            words.append(_WORDS[step.op].format(step.value))
+    if [step.op for step in plan.steps[-3:]][:2] == ["stop", "start"]:
+        words = [*words[:-2], "rebooted"]
+    return ", ".join(words)
+
+
+def changed_fields(actual: Actual, spec: vm_spec.DomainSpec) -> list[str]:
+    """Names of the fields in which the configuration differs from `spec`."""
+    return [name for name in vm_spec.DomainSpec.__dataclass_fields__ if getattr(actual.spec, name) != getattr(spec, name)]
