@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from zctl.errors import Refused
+from zctl.inventory.outstanding import Scope, collect_scope, note
 from zctl.inventory.store import drop_tags, record
 from zctl.plan.fragments import Tombstone
-from zctl.resources.base import Resource, attrs, references
-from zctl.resources.internal import Grave, Outstanding
+from zctl.resources.base import Resource, references
+from zctl.resources.internal import Grave
 from zctl.resources.registry import all_classes
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ def work_out(db: Session, roots: list[Resource], cascade: bool) -> Removal:
     return removal
 
 
-def delete(db: Session, removal: Removal, snapshot: Snapshot, reason: str | None) -> dict[str, dict[str, str]]:
+def delete(db: Session, removal: Removal, snapshot: Snapshot, reason: str | None) -> Scope:
     """Delete the rows of a removal; leaves a grave for data on hosts. Returns host -> uuid -> concerns outstanding there."""
-    scope: dict[str, dict[str, str]] = {}
+    scope: Scope = {}
     going = {row.id for row in removal.rows}
     graves: dict[str, Tombstone] = {}
     for row in removal.rows:
@@ -86,32 +87,3 @@ def delete(db: Session, removal: Removal, snapshot: Snapshot, reason: str | None
         db.add(Grave(id=str(uuid.uuid4()), host_id=grave.host, concern=grave.concern, entry=grave.entry))
         note(scope, grave.host, grave.entry["uuid"], (grave.concern,))
     return {host: uuids for host, uuids in scope.items() if host not in going}
-
-
-def collect_scope(snapshot: Snapshot, row: Resource, scope: dict[str, dict[str, str]]) -> None:
-    """Add what a row concerns on hosts: host -> uuid -> the concerns that look after it."""
-    for host, uuids in row.scope(snapshot).items():
-        for key in uuids:
-            cls = type(row) if key == row.id else snapshot.class_of(key)
-            note(scope, host, key, cls.concerns if cls else ())
-
-
-def note(scope: dict[str, dict[str, str]], host: str, key: str, concerns: tuple[str, ...]) -> None:
-    """Add one uuid to a scope."""
-    entry = scope.setdefault(host, {})
-    entry[key] = ",".join(sorted({*filter(None, entry.get(key, "").split(",")), *concerns}))
-
-
-def store_outstanding(db: Session, scope: dict[str, dict[str, str]]) -> None:
-    """Remember in this transaction what has to be brought to which host."""
-    for host, uuids in scope.items():
-        present = {row.uuid: row for row in db.scalars(select(Outstanding).where(Outstanding.host_id == host))}
-        for key, concerns in uuids.items():
-            row = present.get(key) or Outstanding(host_id=host, uuid=key)
-            row.concerns = ",".join(sorted({*filter(None, row.concerns.split(",")), *filter(None, concerns.split(","))}))
-            db.add(row)
-
-
-def is_relevant(cls: type[Resource], changed: set[str]) -> bool:
-    """Whether a change of these fields can matter to a host; a description of a zone does not."""
-    return bool(cls.concerns) and bool(changed & set(attrs(cls)))

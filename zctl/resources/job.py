@@ -22,6 +22,8 @@ class Job(Resource, table=True):
                            choices=("Running", "Done", "Failed", "Cancelled"))
     verb: str = attr("", help="what was asked for", when="never", listed="list", text=True)
     targets: list[dict[str, str]] = attr(default_factory=list, help="the resources concerned", when="never", json=True)
+    hosts: dict[str, list[str]] = attr(default_factory=dict, help="the uuids it brings to each host, by host id",
+                                       when="never", listed="hidden", json=True)
     undo: list[dict[str, str]] = attr(default_factory=list, help="rows to remove when it fails", when="never",
                                       listed="hidden", json=True)
     owner: str = attr("", help="the process that works on it", when="never", listed="wide", text=True)

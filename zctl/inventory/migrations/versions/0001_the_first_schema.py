@@ -92,6 +92,7 @@ def upgrade() -> None:
     sa.Column('state', sa.String(length=32), nullable=False),
     sa.Column('verb', sa.String(length=255), nullable=False),
     sa.Column('targets', sa.JSON(), nullable=False),
+    sa.Column('hosts', sa.JSON(), nullable=False),
     sa.Column('undo', sa.JSON(), nullable=False),
     sa.Column('owner', sa.String(length=255), nullable=False),
     sa.Column('heartbeat_at', sa.DateTime(), nullable=True),
@@ -269,6 +270,7 @@ def upgrade() -> None:
     sa.Column('host_id', sa.String(length=36), nullable=False),
     sa.Column('uuid', sa.String(length=36), nullable=False),
     sa.Column('concerns', sa.String(length=128), nullable=False),
+    sa.Column('token', sa.String(length=36), nullable=False),
     sa.ForeignKeyConstraint(['host_id'], ['host.id'], ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('host_id', 'uuid')
     )

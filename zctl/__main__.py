@@ -1,0 +1,5 @@
+"""python -m zctl."""
+
+from zctl.cli.main import main
+
+main()

@@ -1,0 +1,109 @@
+"""Bringing hosts to what the inventory wants: leases, one run for all hosts, results back into the inventory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from zctl.actions.absorb import absorb
+from zctl.actions.context import Context
+from zctl.inventory import lease, outstanding
+from zctl.inventory.outstanding import EVERYTHING
+from zctl.inventory.snapshot import load
+from zctl.plan.assemble import host_state, in_order, restrict
+from zctl.plan.hoststate import CONCERNS, HostState
+from zctl.resources.host import Host
+from zctl.resources.internal import Outstanding
+from zctl.run.render import EARLY_REMOVAL
+from zctl.run.runner import execute, require_ansible
+from zctl.run.values import Connection, HostResult, HostRun, Result
+
+if TYPE_CHECKING:
+    from zctl.plan.snapshot import Snapshot
+
+Patch = Callable[[HostState], HostState]
+
+
+@dataclass
+class Report:
+    """What a convergence came to: a result for each host contacted, and the hosts left out with the reason."""
+
+    hosts: dict[str, HostResult] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def problem(self, host: str, uuids: set[str]) -> Result | str | None:
+        """What went wrong on a host for resources with these uuids: the first cause, or None when all is well."""
+        if host in self.skipped:
+            return self.skipped[host]
+        found = self.hosts.get(host)
+        if found is None:
+            return None
+        if found.unreachable or found.failure:
+            return found.unreachable or found.failure
+        return next((entry for entry in found.results if entry.result == "failed" and (entry.uuid in uuids or EVERYTHING in uuids)), None)
+
+
+def connection_of(context: Context, host: Host) -> Connection:
+    """How to reach a host."""
+    return Connection(host.name, host.id, host.address, host.port, host.user, host.key or context.config.ssh_key, host.host_key or "")
+
+
+def plan_run(context: Context, snapshot: Snapshot, host: Host, waiting: list[Outstanding], patch: Patch | None) -> HostRun | None:
+    """One host's part of a run, or None when nothing is outstanding there."""
+    if not waiting:
+        return None
+    state = host_state(snapshot, host)
+    full = any(row.uuid == EVERYTHING for row in waiting)
+    scope = None if full else {row.uuid for row in waiting}
+    concerns = set(CONCERNS) if full else {word for row in waiting for word in row.concerns.split(",") if word}
+    if scope is not None:
+        state = restrict(state, scope)
+    if patch:
+        state = patch(state)
+    steps = in_order(concerns)
+    if state.vm.purge:
+        steps = [EARLY_REMOVAL, *(step for step in steps if step != "vm" or state.vm.vms or full)]
+    if not steps:
+        return None
+    return HostRun(connection_of(context, host), state.model_dump(), None if scope is None else sorted(scope), tuple(steps))
+
+
+def converge(context: Context, hosts: list[str], purpose: str, *, full: bool = False, patch: Patch | None = None) -> Report:
+    """Bring to the hosts whatever is outstanding there (`full`: everything). Waits for other zctl processes.
+
+    What fails stays outstanding and is tried again by the next run that reaches the host.
+    """
+    require_ansible()
+    report = Report()
+    if not hosts:
+        return report
+    with lease.hold(context.inventory, sorted(hosts), purpose, context.config.lock_timeout, context.say):
+        runs, waiting = prepare(context, hosts, full, patch, report)
+        if not runs:
+            return report
+        report.hosts = execute(runs, context.run_settings(), context.watch)
+        with context.inventory.write() as db:
+            absorb(db, report.hosts, waiting)
+    return report
+
+
+def prepare(context: Context, hosts: list[str], full: bool, patch: Patch | None, report: Report) -> tuple[list[HostRun], dict[str, list[Outstanding]]]:
+    """The runs, from one reading of the inventory; hosts in maintenance are left out."""
+    if full:
+        with context.inventory.write() as db:
+            for host in hosts:
+                outstanding.store(db, outstanding.everything(host))
+    with context.inventory.read() as db:
+        snapshot = load(db)
+        waiting = outstanding.load(db, hosts)
+    runs = []
+    for key in hosts:
+        host = snapshot.get(Host, key)
+        if host is None:
+            continue
+        if host.state == "Maintenance":
+            report.skipped[key] = "the host is in maintenance; what was asked is done when it leaves (zctl host enable)"
+        elif run := plan_run(context, snapshot, host, waiting[key], patch):
+            runs.append(run)
+    return runs, waiting

@@ -1,0 +1,118 @@
+"""Create, update and delete for every noun."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zctl.actions import jobs
+from zctl.actions.context import Context
+from zctl.inventory import outstanding, removal, store
+from zctl.inventory.outstanding import Scope
+from zctl.inventory.snapshot import load
+from zctl.resources.base import Resource
+from zctl.resources.lookup import find
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+T = TypeVar("T", bound=Resource)
+
+
+class DryRun(Exception):
+    """Leaves a transaction so that nothing of it is stored."""
+
+
+def scope_of(db: Session, rows: list[Resource]) -> Scope:
+    """What the rows concern on hosts. Reads the whole inventory only when one of them can matter to a host."""
+    if not any(outstanding.is_relevant(type(row)) for row in rows):
+        return {}
+    snapshot = load(db)
+    scope: Scope = {}
+    for row in rows:
+        if row.noun == "host":
+            scope |= outstanding.everything(row.id)
+        elif outstanding.is_relevant(type(row)):
+            outstanding.collect_scope(snapshot, row, scope)
+    return scope
+
+
+def create(context: Context, cls: type[T], values: dict[str, Any]) -> T:
+    """Make a resource and bring it to the hosts; when that fails it is undone. Raises ZctlError."""
+    job = None
+    try:
+        with context.inventory.write() as db:
+            row, made = store.create(db, cls, values, context.reason)
+            scope = scope_of(db, made)
+            if context.dry_run:
+                context.say(forecast("create", made, scope))
+                raise DryRun
+            if scope:
+                job = jobs.begin(db, context, f"{cls.noun} create", [row], scope, undo=[row])
+    except DryRun:
+        return row
+    if job is not None:
+        jobs.carry_out(context, job)
+    return fresh(context, row)
+
+
+def update(context: Context, cls: type[T], name: str, values: dict[str, Any], tags: dict[str, str] | None = None) -> tuple[T, dict[str, tuple[Any, Any]]]:
+    """Change a resource in place and bring the change to the hosts. Returns the row and what changed (old, new)."""
+    job = None
+    try:
+        with context.inventory.write() as db:
+            row = find(db, cls, name)
+            if tags:
+                values = values | {"tags": store.merge_tags(db, row, tags)}
+            changes, made = store.update(db, row, values, context.reason)
+            touched = any(not change.startswith("tag ") for change in changes)
+            scope = scope_of(db, [row, *made]) if touched or made else {}
+            if context.dry_run:
+                context.say(forecast("update", [row, *made], scope))
+                raise DryRun
+            if scope:
+                job = jobs.begin(db, context, f"{cls.noun} update", [row], scope, undo=made)
+            changes |= {part.label: (None, "new") for part in made}
+    except DryRun:
+        return row, changes
+    if job is not None:
+        jobs.carry_out(context, job)
+    return fresh(context, row), changes
+
+
+def delete(context: Context, cls: type[Resource], names: list[str], *, cascade: bool = False) -> list[Resource]:
+    """Delete resources with what belongs to them, from the inventory at once, from the hosts as they can be reached."""
+    job = None
+    try:
+        with context.inventory.write() as db:
+            roots: list[Resource] = [find(db, cls, name) for name in names]
+            snapshot = load(db)
+            work = removal.work_out(db, roots, cascade)
+            if context.dry_run:
+                context.say("would delete " + ", ".join(row.label for row in work.rows))
+                raise DryRun
+            scope = removal.delete(db, work, snapshot, context.reason)
+            if scope:
+                job = jobs.begin(db, context, f"{cls.noun} delete", roots, scope, undo=[])
+    except DryRun:
+        return work.rows
+    if job is not None:
+        jobs.carry_out(context, job)
+    return work.rows
+
+
+def preview_delete(context: Context, cls: type[Resource], names: list[str], *, cascade: bool) -> list[str]:
+    """The labels of all that a delete would take along. Raises NotFound or Refused as the delete would."""
+    with context.inventory.read() as db:
+        roots: list[Resource] = [find(db, cls, name) for name in names]
+        return [row.label for row in removal.work_out(db, roots, cascade).rows]
+
+
+def fresh(context: Context, row: T) -> T:
+    """The row as it is stored now."""
+    with context.inventory.read() as db:
+        return db.get(type(row), row.id) or row
+
+
+def forecast(verb: str, rows: list[Resource], scope: Scope) -> str:
+    """What a dry run says."""
+    return f"would {verb} {', '.join(row.label for row in rows)}" + (f"; {len(scope)} hosts would be contacted" if scope else "")

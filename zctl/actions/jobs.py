@@ -1,0 +1,204 @@
+"""Jobs: written before anything is done, carried out, resumed after a crash, undone when they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select, update
+
+from zctl.actions.context import Context
+from zctl.actions.converge import Patch, Report, converge
+from zctl.errors import Conflict, HostError, Refused, ZctlError
+from zctl.inventory import outstanding, removal
+from zctl.inventory.lease import LIFETIME, is_dead, owner, shown_owner
+from zctl.inventory.outstanding import Scope
+from zctl.inventory.snapshot import load
+from zctl.inventory.store import record
+from zctl.resources.base import Resource, now
+from zctl.resources.host import Host
+from zctl.resources.job import Job
+from zctl.resources.lookup import find
+from zctl.resources.registry import resource_class
+from zctl.run.values import Result
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+def begin(db: Session, context: Context, verb: str, targets: list[Resource], scope: Scope, undo: list[Resource]) -> Job:
+    """Write down, in the transaction of the intent, what is going to be done on which hosts and what undoes it."""
+    job = Job.build(
+        name="job", verb=verb, state="Running", owner=owner(), heartbeat_at=now(), reason=context.reason,
+        targets=[{"kind": row.noun, "uuid": row.id, "name": row.name} for row in targets],
+        hosts={host: sorted(uuids) for host, uuids in scope.items()},
+        undo=[{"kind": row.noun, "uuid": row.id} for row in undo],
+    )
+    job.name = f"{verb.replace(' ', '-')}-{job.id[:8]}"
+    db.add(job)
+    outstanding.store(db, scope)
+    return job
+
+
+def carry_out(context: Context, job: Job, patch: Patch | None = None) -> Report:
+    """Bring a job to the hosts and end it. Raises HostError with the first cause when a part of it failed.
+
+    What the job made is undone when it says so; deletions that a host cannot hear of yet wait for it.
+    """
+    try:
+        report = converge(context, sorted(job.hosts), job.verb, patch=patch)
+        problems = list(find_problems(report, job))
+    except ZctlError as error:
+        end(context, job, "Failed", str(error))
+        undo(context, job)
+        raise
+    if not problems:
+        end(context, job, "Done")
+        return report
+    if is_removal(job) and all(isinstance(problem, str) for _host, problem in problems):
+        for host, problem in problems:
+            context.warn(f"host {host}: {problem}; what is left there is removed when it is back")
+        end(context, job, "Done", "clean-up waits: " + "; ".join(host for host, _ in problems))
+        return report
+    error = first_error(problems)
+    end(context, job, "Failed", str(error))
+    if job.undo:
+        undo(context, job)
+        error.remedy = f"{error.remedy}; what had been made was undone" if error.remedy else "what had been made was undone"
+    elif any(isinstance(problem, str) for _host, problem in problems):
+        error.remedy = error.remedy or "the part of that host is done by the next run that reaches it: zctl converge"
+    raise error
+
+
+def find_problems(report: Report, job: Job) -> list[tuple[str, Result | str]]:
+    """(host name, cause) for each host on which this job's own part is not done."""
+    found: list[tuple[str, Result | str]] = []
+    for host, uuids in job.hosts.items():
+        problem = report.problem(host, set(uuids))
+        if problem is not None:
+            name = report.hosts[host].host if host in report.hosts else host[:8]
+            found.append((name, problem))
+    return found
+
+
+def first_error(problems: list[tuple[str, Result | str]]) -> HostError:
+    """The error to show: the cause on the first host, and on how many others something failed too."""
+    host, problem = problems[0]
+    more = f" (and {len(problems) - 1} more hosts)" if len(problems) > 1 else ""
+    if isinstance(problem, str):
+        return HostError(f"{problem}{more}", resource=f"host {host}")
+    kind = {"storage": "primary-storage", "lease": "nic"}.get(problem.kind, problem.kind)
+    return HostError(f"{problem.reason} [host {host}]{more}", resource=f"{kind} {problem.name}")
+
+
+def is_removal(job: Job) -> bool:
+    """Whether the job deletes: that succeeds at once, whatever the hosts say."""
+    return job.verb.endswith(" delete")
+
+
+def undo(context: Context, job: Job) -> None:
+    """Remove what a failed job had made, from the inventory and, as far as they can be reached, from the hosts."""
+    if not job.undo:
+        return
+    with context.inventory.write() as db:
+        rows = [row for entry in job.undo if (row := db.get(resource_class(entry["kind"]), entry["uuid"])) is not None]
+        snapshot = load(db)
+        for row in rows:
+            if row.noun == "volume":
+                row.vm_id = None  # type: ignore[attr-defined]
+        work = removal.work_out(db, rows, cascade=True)
+        scope = removal.delete(db, work, snapshot, f"undo of {job.name}")
+        outstanding.store(db, scope)
+    try:
+        converge(context, sorted(scope), f"undo of {job.verb}")
+    except ZctlError as error:
+        context.warn(f"undo of {job.name} waits: {error}")
+
+
+def end(context: Context, job: Job, state: str, error: str | None = None) -> None:
+    """Close a job."""
+    with context.inventory.write() as db:
+        row = db.get(Job, job.id)
+        if row is None:
+            return
+        row.state, row.error, row.ended_at = state, (error or None) and str(error)[:4000], now()  # type: ignore[assignment]
+        db.add(row)
+        for target in job.targets:
+            target_row = db.get(resource_class(target["kind"]), target["uuid"])
+            if target_row is not None and state == "Failed":
+                record(db, target_row, f"{job.verb} failed: {error}"[:1000], job.reason, job.id)
+
+
+def orphans(db: Session) -> list[Job]:
+    """Running jobs whose process is gone."""
+    found = []
+    for job in db.scalars(select(Job).where(Job.state == "Running").order_by(Job.created_at)):  # type: ignore[arg-type]
+        dead = is_dead(job.owner)
+        silent = job.heartbeat_at is None or job.heartbeat_at + LIFETIME < now()
+        if job.owner != owner() and (dead is True or (dead is None and silent)):
+            found.append(job)
+    return found
+
+
+def claim(context: Context, job: Job) -> bool:
+    """Make an orphan ours; False when another process was faster."""
+    with context.inventory.write() as db:
+        taken = db.execute(
+            update(Job).where(Job.id == job.id, Job.owner == job.owner, Job.state == "Running")  # type: ignore[arg-type]
+            .values(owner=owner(), heartbeat_at=now())
+        )
+    return bool(taken.rowcount)  # type: ignore[attr-defined]
+
+
+def resume_orphans(context: Context) -> int:
+    """Finish, or undo, what dead processes left behind; returns how many jobs that were. Their failures are warnings."""
+    with context.inventory.read() as db:
+        found = orphans(db)
+    count = 0
+    for job in found:
+        if claim(context, job):
+            count += 1
+            context.say(f"resuming {job.name}, left by {shown_owner(job.owner)}")
+            try:
+                carry_out(context, job)
+            except ZctlError as error:
+                context.warn(f"{job.name}: {error}")
+    return count
+
+
+def resume(context: Context, name: str) -> Report:
+    """Carry out one job again, by name. Raises Refused while its process lives or when it is done."""
+    with context.inventory.read() as db:
+        job = find(db, Job, name)
+    if job.state in ("Done", "Cancelled"):
+        raise Refused(f"it is {job.state}", resource=job.label, remedy="there is nothing to resume")
+    if job.state == "Failed" and job.undo:
+        raise Refused("it failed and was undone", resource=job.label, remedy=f"give the command again: {job.verb}")
+    if job.state == "Running":
+        if is_dead(job.owner) is False:
+            raise Refused(f"it is being worked on by {shown_owner(job.owner)}", resource=job.label, remedy="wait for it")
+        if not claim(context, job):
+            raise Conflict("another process has just taken it", resource=job.label)
+    return carry_out(context, job)
+
+
+def cancel(context: Context, name: str) -> Job:
+    """Give up a job whose process is gone: what it made is undone, what it asked for on hosts stays outstanding."""
+    with context.inventory.read() as db:
+        job = find(db, Job, name)
+    if job.state != "Running":
+        raise Refused(f"it is {job.state}", resource=job.label, remedy="only a running job can be cancelled")
+    if is_dead(job.owner) is False:
+        raise Refused(f"it is being worked on by {shown_owner(job.owner)}", resource=job.label,
+                      remedy="end that process first; it undoes what it made")
+    if not claim(context, job):
+        raise Conflict("another process has just taken it", resource=job.label)
+    end(context, job, "Cancelled")
+    undo(context, job)
+    return job
+
+
+def host_ids(context: Context, choose: Callable[[Host], bool] = lambda _host: True) -> list[str]:
+    """The ids of the hosts for which `choose` says yes."""
+    with context.inventory.read() as db:
+        return [host.id for host in db.scalars(select(Host).order_by(Host.name)) if choose(host)]

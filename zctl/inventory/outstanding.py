@@ -1,0 +1,76 @@
+"""What still has to be brought to which host: noted in the transaction that changes the inventory, gone when done."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from zctl.plan.hoststate import CONCERNS
+from zctl.resources.base import Resource
+from zctl.resources.internal import Grave, Outstanding
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from zctl.plan.snapshot import Snapshot
+
+EVERYTHING = "*"
+Scope = dict[str, dict[str, str]]
+"""host id -> uuid -> the concerns that look after it, joined by commas"""
+
+
+def collect_scope(snapshot: Snapshot, row: Resource, scope: Scope) -> None:
+    """Add what a row concerns on hosts: host -> uuid -> the concerns that look after it."""
+    for host, uuids in row.scope(snapshot).items():
+        for key in uuids:
+            cls = type(row) if key == row.id else snapshot.class_of(key)
+            note(scope, host, key, cls.concerns if cls else ())
+
+
+def note(scope: Scope, host: str, key: str, concerns: tuple[str, ...]) -> None:
+    """Add one uuid to a scope."""
+    entry = scope.setdefault(host, {})
+    entry[key] = ",".join(sorted({*filter(None, entry.get(key, "").split(",")), *concerns}))
+
+
+def everything(host: str) -> Scope:
+    """A scope that asks for all of a host's state."""
+    return {host: {EVERYTHING: ",".join(CONCERNS)}}
+
+
+def store(db: Session, scope: Scope) -> None:
+    """Remember in this transaction what has to be brought to which host."""
+    for host, uuids in scope.items():
+        present = {row.uuid: row for row in db.scalars(select(Outstanding).where(Outstanding.host_id == host))}
+        for key, concerns in uuids.items():
+            row = present.get(key) or Outstanding(host_id=host, uuid=key)
+            row.concerns = ",".join(sorted({*filter(None, row.concerns.split(",")), *filter(None, concerns.split(","))}))
+            row.token = str(uuid.uuid4())
+            db.add(row)
+
+
+def load(db: Session, hosts: list[str]) -> dict[str, list[Outstanding]]:
+    """What is outstanding on each of the hosts, with the removals that wait there."""
+    found: dict[str, dict[str, Outstanding]] = {host: {} for host in hosts}
+    for row in db.scalars(select(Outstanding).where(Outstanding.host_id.in_(hosts))):  # type: ignore[attr-defined]
+        found[row.host_id][row.uuid] = row
+    for grave in db.scalars(select(Grave).where(Grave.host_id.in_(hosts))):  # type: ignore[attr-defined]
+        key = grave.entry["uuid"]
+        if key not in found[grave.host_id]:
+            found[grave.host_id][key] = Outstanding(host_id=grave.host_id, uuid=key, concerns=grave.concern)
+    return {host: list(rows.values()) for host, rows in found.items()}
+
+
+def settle(db: Session, host: str, done: list[Outstanding]) -> None:
+    """Forget what was done, unless it was noted again since it was read."""
+    for row in done:
+        current = db.get(Outstanding, (host, row.uuid))
+        if current is not None and current.token == row.token:
+            db.delete(current)
+
+
+def is_relevant(cls: type[Resource]) -> bool:
+    """Whether rows of this type can matter to a host at all."""
+    return bool(cls.concerns) or cls.scope is not Resource.scope

@@ -1,0 +1,151 @@
+"""One run of ansible-runner over all hosts concerned."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zctl.errors import HostError
+from zctl.run.connection import control_folder
+from zctl.run.content import CONTENT
+from zctl.run.explain import explain_result, explain_text
+from zctl.run.render import write_run
+from zctl.run.values import HostResult, HostRun, Result
+
+KEPT_FOLDERS = 10
+Watcher = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run: the folder for private files, hosts at a time, check mode, whether to keep everything for a look."""
+
+    folder: Path
+    forks: int = 20
+    check: bool = False
+    keep: bool = False
+
+
+def execute(runs: list[HostRun], settings: Settings, watch: Watcher) -> dict[str, HostResult]:
+    """Bring hosts to their states; returns a result for each host id. Never raises for what goes wrong on a host."""
+    import ansible_runner
+
+    folder = settings.folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
+    write_run(folder, runs)
+    collector = Collector(runs, watch)
+    command = ["--forks", str(settings.forks)] + (["--check", "--diff"] if settings.check else [])
+    runner = ansible_runner.run(
+        private_data_dir=str(folder), playbook="converge.yml", cmdline=" ".join(command), quiet=True,
+        envvars=environment(folder), event_handler=collector.take, settings={"suppress_env_files": True},
+    )
+    collector.finish(runner.status, folder)
+    tidy(settings, folder, keep=settings.keep or not all(result.ok for result in collector.hosts.values()))
+    return collector.hosts
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Ansible's settings for the run; a user's own ansible.cfg does not count."""
+    own = str(Path(sys.executable).parent)
+    config = folder / "ansible.cfg"
+    config.write_text("[defaults]\n")
+    return {
+        "PATH": f"{own}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}",
+        "ANSIBLE_CONFIG": str(config),
+        "ANSIBLE_COLLECTIONS_PATH": str(CONTENT),
+        "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_HOST_KEY_CHECKING": "true",
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control_folder()),
+        "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s",
+        "ANSIBLE_SSH_RETRIES": "2",
+        "ANSIBLE_TIMEOUT": "10",
+        "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+        "ANSIBLE_RETRY_FILES_ENABLED": "false",
+        "ANSIBLE_DEPRECATION_WARNINGS": "false",
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+        "ANSIBLE_GATHERING": "explicit",
+        "ANSIBLE_NOCOLOR": "true",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+class Collector:
+    """Listens to a run's events and sorts the results by host."""
+
+    def __init__(self, runs: list[HostRun], watch: Watcher) -> None:
+        self.hosts = {run.connection.uuid: HostResult(run.connection.name) for run in runs}
+        self.watch = watch
+        self.said: list[str] = []
+
+    def take(self, event: dict[str, Any]) -> bool:
+        """Handle one event; False tells ansible-runner not to store it on disk."""
+        kind, data = event.get("event", ""), event.get("event_data") or {}
+        host = self.hosts.get(data.get("host", ""))
+        if host is None:
+            if kind in ("error", "verbose", "warning", "") and event.get("stdout"):
+                self.said.append(str(event["stdout"]))
+            return False
+        answer = data.get("res") or {}
+        if kind == "runner_on_unreachable":
+            host.unreachable = explain_result(answer)
+            self.watch(host.host, "unreachable")
+        elif kind == "runner_on_failed" and not data.get("ignore_errors"):
+            self.absorb(host, str(data.get("role") or ""), answer)
+            if not answer.get("results"):
+                host.failure = explain_result(answer)
+        elif kind == "runner_on_ok":
+            self.absorb(host, str(data.get("role") or ""), answer)
+        elif kind == "runner_on_start" and data.get("role"):
+            self.watch(host.host, str(data["role"]).rpartition(".")[2])
+        return False
+
+    def absorb(self, host: HostResult, role: str, answer: dict[str, Any]) -> None:
+        """Take the per-resource results out of a module's answer."""
+        concern = role.rpartition(".")[2]
+        entries = answer.get("results")
+        if not isinstance(entries, list):
+            return
+        for entry in entries:
+            if isinstance(entry, dict) and "uuid" in entry:
+                host.results.append(Result(
+                    entry["uuid"], entry.get("kind", ""), entry.get("name", ""), entry["result"], entry.get("reason") or "",
+                    entry.get("observed") or {}, concern))
+        if isinstance(answer.get("observed"), list):
+            host.observed[concern] = answer["observed"]
+        if answer.get("diff"):
+            host.diffs += answer["diff"] if isinstance(answer["diff"], list) else [answer["diff"]]
+        host.done.add(concern)
+
+    def finish(self, status: str, folder: Path) -> None:
+        """A run that ended without a word from a host is a failure of that host, with the cause that Ansible gave."""
+        if status == "successful":
+            return
+        output = "\n".join(self.said)
+        for stdout in folder.glob("artifacts/*/stdout"):
+            output += stdout.read_text(errors="replace")
+        for host in self.hosts.values():
+            if host.ok and not host.done:
+                host.failure = f"the run ended early: {explain_text(output)}"
+
+
+def tidy(settings: Settings, folder: Path, *, keep: bool) -> None:
+    """Remove the run's folder, or keep it and the last few others. What is kept holds no secrets."""
+    if not keep:
+        shutil.rmtree(folder, ignore_errors=True)
+    kept = sorted(path for path in settings.folder.iterdir() if path.is_dir())
+    for old in kept[:-KEPT_FOLDERS]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def require_ansible() -> None:
+    """Raise HostError when ansible-playbook is not where zctl is."""
+    if shutil.which("ansible-playbook", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}") is None:
+        raise HostError("ansible-playbook is not installed", remedy="pip install zctl installs it; check the environment")
+
