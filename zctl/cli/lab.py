@@ -77,13 +77,13 @@ def _table(labs: list[dict[str, object]]) -> None:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for head in ("LAB", "HOST", "STATE", "ADDRESS", "DATA NETWORK", "SSH KEY"):
+    for head in ("LAB", "HOST", "STATE", "ADDRESS", "DATA NETWORK", "GATEWAY"):
         table.add_column(head, overflow="fold")
     for lab in labs:
         hosts, data = lab["hosts"], lab["data"]
         assert isinstance(hosts, list) and isinstance(data, dict)
         for host in hosts:
-            row = (lab["name"], host["name"], host["state"], host["address"], data["cidr"], lab["ssh_key"])
+            row = (lab["name"], host["name"], host["state"], host["address"], data["cidr"], data["gateway"])
             table.add_row(*(str(value) for value in row))
     Console().print(table)
 

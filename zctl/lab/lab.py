@@ -14,6 +14,7 @@ from zctl.errors import Misuse, NotFound, Refused, did_you_mean
 from zctl.lab import machine
 from zctl.lab.addresses import MAX_HOSTS, NAME, Plan, free_index, host_number
 from zctl.lab.build import base_tree
+from zctl.lab.guest_image import cached_guest, guest_image
 from zctl.lab.host import LabHost
 from zctl.lab.paths import lab_dir, labs_dir, machine_lock, read_json, write_file, write_json
 from zctl.lab.shell import LabError, Say, environment, run
@@ -43,6 +44,7 @@ class Lab:
     name: str
     index: int
     bare: bool
+    base: Path
 
     @property
     def folder(self) -> Path:
@@ -74,7 +76,7 @@ class Lab:
         if known is None:
             hint = did_you_mean(name, cls.names()) or f"make it with 'zctl lab up --name {name}'"
             raise NotFound("there is no such lab", resource=f"lab {name}", remedy=hint)
-        return cls(name=name, index=int(known["index"]), bare=bool(known["bare"]))
+        return cls(name=name, index=int(known["index"]), bare=bool(known["bare"]), base=Path(known["base"]))
 
     @property
     def hosts(self) -> list[LabHost]:
@@ -109,8 +111,8 @@ class Lab:
         machine.check_machine()
         with machine_lock(say):
             machine.install_missing(say)
-            lab = cls._open_or_make(name, bare=bare)
-            base = base_tree(bare=bare, say=say)
+            lab = cls._open_or_make(name, bare=bare, say=say)
+            guest_image(say)
             lab._keys()
             machine.guard_on()
             machine.network_up(name, lab.plan, say)
@@ -121,14 +123,16 @@ class Lab:
             if dark:
                 say(f"starting {', '.join(host.name for host in dark)} of lab {name}")
             for host in dark:
-                host.start(base)
+                host.start(lab.base)
             lab.wait(lab.hosts)
         return lab
 
     @classmethod
-    def _open_or_make(cls, name: str, *, bare: bool) -> Lab:
+    def _open_or_make(cls, name: str, *, bare: bool, say: Say) -> Lab:
         if name in cls.names() and (lab_dir(name) / "lab.json").is_file():
             lab = cls.open(name)
+            if not lab.base.is_dir():
+                raise LabError(f"its base tree {lab.base} is gone", resource=f"lab {name}", remedy="take it down first")
             if lab.bare != bare:
                 kind = "bare" if lab.bare else "not bare"
                 raise Refused(
@@ -139,8 +143,10 @@ class Lab:
         index = free_index(taken)
         if index is None:
             raise Refused("this machine has as many labs as there are address blocks", remedy="take one down")
-        write_json(lab_dir(name) / "lab.json", {"name": name, "index": index, "bare": bare})
-        return cls(name=name, index=index, bare=bare)
+        # The tree is recorded, because a host's disk only makes sense on the tree that it began with.
+        base = base_tree(bare=bare, say=say)
+        write_json(lab_dir(name) / "lab.json", {"name": name, "index": index, "bare": bare, "base": str(base)})
+        return cls.open(name)
 
     def _keys(self) -> None:
         self.shared.mkdir(exist_ok=True)
@@ -195,6 +201,7 @@ class Lab:
                 "nic": "data0",
                 "bridge": self.plan.data_bridge,
             },
+            "images": cached_guest().status(),
             "shared": {"machine": str(self.shared), "hosts": "/srv/shared"},
             "hosts": [host.status() for host in self.hosts],
         }
@@ -219,7 +226,7 @@ class Lab:
             host = self.host(name)
             say(f"power-cycling {name} of lab {self.name}")
             host.stop()
-            host.start(base_tree(bare=self.bare, say=say))
+            host.start(self.base)
             self.wait([host])
 
     def kill(self, name: str, *, say: Say = silent) -> None:
@@ -242,7 +249,7 @@ class Lab:
             say(f"taking lab {name} down")
             known = read_json(lab_dir(name) / "lab.json")
             if known is not None:
-                lab = cls(name=name, index=int(known["index"]), bare=bool(known["bare"]))
+                lab = cls.open(name)
                 for host in lab.hosts:
                     host.remove()
                 machine.network_down(name, lab.plan)

@@ -24,14 +24,8 @@ NEEDED = {
     "nft": "nftables",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
-    "virsh": "libvirt-clients",
-    "qemu-img": "qemu-utils",
-    "busybox": "busybox-static",
-    "mcopy": "mtools",
-    "syslinux": "syslinux",
 }
 FILES_NEEDED = {
-    "/usr/lib/syslinux/mbr/mbr.bin": "syslinux-common",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
 ROUTE_PROTOCOL = "190"  # marks the guard route as ours

@@ -6,6 +6,7 @@ a crash between start and write, and never hits a process that merely got the sa
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -196,6 +197,8 @@ def switch_off(power: Power) -> None:
     for port in (power.management_port, power.data_port):
         succeeds(["ip", "link", "delete", port])
     _remove_group(power.group)
+    with contextlib.suppress(OSError):
+        (Path("/run/systemd/nspawn/propagate") / power.unit).rmdir()  # nspawn leaves it when it is killed
 
 
 def _kill(pid: int) -> None:
