@@ -90,10 +90,11 @@ class Host:
         elif step.op == "start":
             work.handle.create()
         elif step.op == "mark":
-            mark = ET.tostring(vm_spec.render_mark(step.value), encoding="unicode")
+            mark = vm_spec.render_mark(step.value)
+            mark.tag = "vm"  # libvirt puts it into the namespace itself
             work.handle.setMetadata(
                 self.libvirt.VIR_DOMAIN_METADATA_ELEMENT,
-                mark,
+                ET.tostring(mark, encoding="unicode"),
                 "zctl",
                 vm_spec.XMLNS,
                 self.libvirt.VIR_DOMAIN_AFFECT_CONFIG,
