@@ -19,8 +19,7 @@ from zctl.run.values import HostResult, Result
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-KINDS = {"storage": "primary-storage"}
-NOT_ROWS = {"lease": "nic"}
+KINDS = {"storage": "primary-storage", "lease": "nic"}
 
 
 def absorb(db: Session, hosts: dict[str, HostResult], waiting: dict[str, list[Outstanding]]) -> None:
@@ -44,8 +43,7 @@ def take_result(db: Session, host: str, entry: Result) -> None:
         for grave in db.scalars(graves):
             if grave.entry["uuid"] == entry.uuid:
                 db.delete(grave)
-    noun = KINDS.get(entry.kind, NOT_ROWS.get(entry.kind, entry.kind))
-    cls = resource_class(noun)
+    cls = resource_class(KINDS.get(entry.kind, entry.kind))
     row = db.get(cls, entry.uuid)
     if row is None or entry.result == "removed":
         return

@@ -125,33 +125,44 @@ def attach(context: Context, volume_name: str, vm_name: str) -> Volume:
     """Plug a volume into a VM; its file is made when it is the first time."""
     from zctl.resources.room import require_room
 
-    with context.inventory.write() as db:
-        volume, vm = find(db, Volume, volume_name), find(db, Vm, vm_name)
+    def edit(db: Session, volume: Volume) -> Vm:
+        vm = find(db, Vm, vm_name)
         if volume.vm_id is not None:
             raise Refused("it is plugged into a VM already", resource=volume.label, remedy=f"zctl volume detach {volume.name}")
         if volume.state == "NotInstantiated":
             require_room(db, volume.label, volume.primary_storage_id, vm.host_id, volume.size or 0)
         volume.plug(db, vm)
-        return _store_volume(context, db, volume, vm, "volume attach")
+        return vm
+
+    return change_volume(context, "volume attach", volume_name, edit)
 
 
 def detach(context: Context, volume_name: str) -> Volume:
     """Unplug a data volume; its data stay."""
-    with context.inventory.write() as db:
-        volume = find(db, Volume, volume_name)
+
+    def edit(db: Session, volume: Volume) -> Vm:
         vm = db.get(Vm, volume.vm_id) if volume.vm_id else None
         if vm is None:
             raise Refused("it is not plugged into a VM", resource=volume.label)
         if volume.kind == "root":
             raise Refused(f"it is the root volume of {vm.label}", resource=volume.label, remedy="a root volume stays with its VM")
         volume.vm_id = None
-        return _store_volume(context, db, volume, vm, "volume detach")
+        return vm
+
+    return change_volume(context, "volume detach", volume_name, edit)
 
 
-def _store_volume(context: Context, db: Session, volume: Volume, vm: Vm, verb: str) -> Volume:
-    touch(db, volume)
-    record(db, volume, f"{verb} {vm.name}", context.reason)
-    job = jobs.begin(db, context, verb, [volume], scope_of(db, [volume, vm]), undo=[])
-    db.commit()
+def change_volume(context: Context, verb: str, name: str, edit: Callable[[Session, Volume], Vm]) -> Volume:
+    """Edit a volume in one transaction and bring it and its VM to the host."""
+    with context.inventory.write() as db:
+        volume = find(db, Volume, name)
+        vm = edit(db, volume)
+        if context.dry_run:
+            context.say(f"would {verb} {volume.name} ({vm.label})")
+            db.rollback()
+            return volume
+        touch(db, volume)
+        record(db, volume, f"{verb.removeprefix('volume ')} {vm.name}", context.reason)
+        job = jobs.begin(db, context, verb, [volume], scope_of(db, [volume, vm]), undo=[])
     jobs.carry_out(context, job)
     return fresh(context, volume)
