@@ -77,7 +77,7 @@ def guest_image(say: Say) -> GuestImage:
     shop.mkdir(parents=True)
     result.mkdir()
     shutil.copytree(SOURCE, result / "files")
-    argv = [*PRIVATE_MOUNTS, "sh", "-c", WORKSHOP, shop, tree, result]
+    argv = [*PRIVATE_MOUNTS, "sh", "-c", WORKSHOP, str(shop), str(tree), str(result)]
     run(argv, what="the guest image was built", timeout=SLOW)
     shutil.rmtree(result / "files")
     result.rename(done.folder)
