@@ -97,8 +97,9 @@ def _together(first: Json, second: Json) -> Json:
     for result in second["results"]:
         before = earlier.get((result["kind"], result["uuid"]))
         if before and result["result"] == "unchanged":
-            result = {**before, "observed": {**result["observed"], **_made(before)}}
-        results.append(result)
+            results.append({**before, "observed": {**result["observed"], **_made(before)}})
+        else:
+            results.append(result)
     diff = [*(first.get("diff") or []), *(second.get("diff") or [])]
     return {**second, "results": results, "changed": bool(first.get("changed") or second.get("changed")), "diff": diff}
 

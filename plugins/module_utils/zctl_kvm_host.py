@@ -67,7 +67,7 @@ def converge(state: Json, host: Json, read_only: bool, check: bool, require_pack
         missing_packages=missing,
         family=observed["os"]["family"],
     )
-    if missing and (read_only or require_packages and not check):
+    if missing and (read_only or (require_packages and not check)):
         problems.append(f"packages are missing: {', '.join(missing)}; the role kvm_host installs them")
     observed["problems"] = problems
     result, reason = _outcome(problems, done, missing, read_only)
@@ -103,8 +103,8 @@ def _basic_problems(observed: Json) -> list[str]:
         problems.append(f"the machine is {observed['arch']}; zctl runs VMs on x86_64 only so far")
     if not observed["os"]["family"]:
         problems.append(
-            f"{observed['os']['name'] or 'this system'} is neither of the Debian nor of the Red Hat family; its packages"
-            " must be installed by hand"
+            f"{observed['os']['name'] or 'this system'} is neither of the Debian nor of the Red Hat family; its"
+            " packages must be installed by hand"
         )
     if observed["nics"] is None and os.path.exists("/usr/sbin/ip"):
         problems.append("the NICs cannot be read: 'ip -j address' failed; a newer iproute2 is needed")

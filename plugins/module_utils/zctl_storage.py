@@ -60,6 +60,7 @@ def converge(
     state: Json,
     scope: list[str] | None = None,
     check: bool = False,
+    *,
     sources: dict[str, Json] | None = None,
     uploads: dict[str, str] | None = None,
 ) -> Json:
@@ -92,7 +93,7 @@ def _guarded(run: Run, item: Json, kind: str, action: Any) -> None:
     try:
         action(run, item)
     except files.StorageError as error:
-        run.report(item, kind, "failed", str(error), present=os.path.lexists(item["path"]))
+        run.report(item, kind, "failed", str(error))
     except OSError as error:
         run.report(item, kind, "failed", files.os_error_words(error, item["path"]))
 
@@ -110,7 +111,7 @@ def _storage(run: Run, storage: Json) -> None:
     if not (run.check or run.read_only):
         images.remove_stale_parts(os.path.join(storage["path"], plan.IMAGES))
     if not done or run.read_only:
-        run.report(storage, "storage", "unchanged", done and f"needs: {done}" or "already as wanted", **observed)
+        run.report(storage, "storage", "unchanged", f"needs: {done}" if done else "already as wanted", **observed)
     else:
         run.report(storage, "storage", "changed", done, **observed)
 
@@ -212,7 +213,7 @@ def _purge(run: Run, item: Json, part: Json) -> None:
     if root is None:
         if os.path.lexists(path):
             raise files.StorageError(f"{path} is in no folder that is marked as the storage {uuid}; it is not deleted")
-        run.report(item, kind, "unchanged", "is not on this host", present=False)
+        run.report(item, kind, "unchanged", "is not on this host")
         return
     if kind == "image":
         _refuse_used_image(path, root, part["purge"] if run.check else [])
@@ -230,7 +231,7 @@ def _purge(run: Run, item: Json, part: Json) -> None:
     if gone:
         run.report(item, kind, "removed", f"{path} deleted", present=run.check)
     else:
-        run.report(item, kind, "unchanged", "is not on this host", present=False)
+        run.report(item, kind, "unchanged", "is not on this host")
 
 
 def _refuse_used_image(path: str, root: str, going: list[Json]) -> None:
@@ -257,7 +258,9 @@ def _refuse_used_storage(root: str, going: list[Json]) -> None:
         folder = os.path.join(root, name)
         left = [entry for entry in os.scandir(folder) if entry.path not in leaving] if os.path.isdir(folder) else []
         if left:
-            raise files.StorageError(f"{folder} still holds {len(left)} file(s), {left[0].name} for one; delete those first")
+            raise files.StorageError(
+                f"{folder} still holds {len(left)} file(s), {left[0].name} for one; delete those first"
+            )
 
 
 def _remove_folders(root: str) -> None:

@@ -10,7 +10,8 @@ import pwd
 import stat
 import struct
 import subprocess
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_plan as plan
@@ -110,7 +111,9 @@ def qemu_img(*arguments: str) -> str:
     try:
         done = subprocess.run(["qemu-img", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise StorageError("qemu-img is not installed on this host; run the role kvm_host (or install qemu-utils)") from error
+        raise StorageError(
+            "qemu-img is not installed on this host; run the role kvm_host (or install qemu-utils)"
+        ) from error
     if done.returncode:
         message = (done.stderr or done.stdout).strip().replace("qemu-img: ", "")
         raise StorageError(message)
@@ -155,7 +158,9 @@ class VolumeMaker:
         key = (volume["format"], volume["size"], volume.get("backing"), volume.get("backing_format"))
         template = self._templates.get(key)
         if template is None:
-            backing = ["-b", volume["backing"], "-F", volume["backing_format"] or "qcow2"] if volume.get("backing") else []
+            backing = (
+                ["-b", volume["backing"], "-F", volume["backing_format"] or "qcow2"] if volume.get("backing") else []
+            )
             qemu_img("create", "-q", "-f", volume["format"], *backing, part, str(volume["size"]))
             if os.stat(part).st_size <= _TEMPLATE_LIMIT:
                 self._templates[key] = _read_template(part)

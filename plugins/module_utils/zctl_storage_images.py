@@ -16,10 +16,8 @@ from typing import Any, BinaryIO
 
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_files as files
-    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_plan as plan
 except ImportError:
     import zctl_storage_files as files  # type: ignore[no-redef]
-    import zctl_storage_plan as plan  # type: ignore[no-redef]
 
 Json = dict[str, Any]
 CHUNK = 1 << 20
@@ -189,6 +187,6 @@ def verify_format(image: Json, path: str) -> None:
         )
     if header.data_file or data_file:
         raise files.StorageError(
-            f"{image['source']} keeps its data in another file ({data_file or 'unnamed'}), which zctl refuses: it could be"
-            " any file of the host; flatten it with 'qemu-img convert -O qcow2'"
+            f"{image['source']} keeps its data in another file ({data_file or 'unnamed'}), which zctl refuses: it could"
+            " be any file of the host; flatten it with 'qemu-img convert -O qcow2'"
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Iterable
+from typing import Any
 
 MARKER = ".zctl-storage"
 IMAGES, VOLUMES = "images", "volumes"
@@ -13,11 +14,14 @@ Json = dict[str, Any]
 
 # One host's own filesystems: never shared, whatever the path says.
 _LOCAL_FS = frozenset(
-    "ext2 ext3 ext4 xfs btrfs zfs f2fs jfs reiserfs tmpfs ramfs rootfs devtmpfs vfat exfat ntfs ntfs3 fuseblk iso9660"
-    " squashfs bcachefs proc sysfs".split()
+    {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "reiserfs", "bcachefs", "vfat", "exfat", "ntfs"}
+    | {"ntfs3", "fuseblk", "iso9660", "squashfs", "tmpfs", "ramfs", "rootfs", "devtmpfs", "proc", "sysfs"}
 )
 # Folders that belong to the operating system: a storage there would spoil the host.
-_SYSTEM_FOLDERS = frozenset("/ /bin /boot /dev /etc /home /lib /lib64 /opt /proc /root /run /sbin /sys /usr /var".split())
+_SYSTEM_FOLDERS = frozenset(
+    {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin"}
+    | {"/sys", "/usr", "/var"}
+)
 
 _QCOW2_MAGIC = b"QFI\xfb"
 _INCOMPATIBLE_DATA_FILE = 1 << 2  # docs/interop/qcow2.rst in QEMU's source
@@ -118,8 +122,8 @@ def mount_problem(path: str, mounts: Iterable[tuple[str, str]]) -> str | None:
         )
     if kind in _LOCAL_FS:
         return (
-            f"{path} is on {kind}, mounted at {point}: that filesystem cannot be shared by several hosts; mount a shared"
-            " one (NFS, GlusterFS, CephFS, GFS2, OCFS2 ...) or use a storage of kind local"
+            f"{path} is on {kind}, mounted at {point}: that filesystem cannot be shared by several hosts; mount a"
+            " shared one (NFS, GlusterFS, CephFS, GFS2, OCFS2 ...) or use a storage of kind local"
         )
     return None
 
@@ -136,9 +140,7 @@ def select(state: Json, scope: list[str] | None) -> Json:
     """
     volumes = [v for v in state.get("volumes") or [] if in_scope(scope, v["uuid"], v["storage"])]
     backing = {v.get("backing") for v in volumes}
-    images = [
-        i for i in state.get("images") or [] if in_scope(scope, i["uuid"], i["storage"]) or i["path"] in backing
-    ]
+    images = [i for i in state.get("images") or [] if in_scope(scope, i["uuid"], i["storage"]) or i["path"] in backing]
     purge = [p for p in state.get("purge") or [] if scope is None or p["uuid"] in scope]
     needed = {item["storage"] for item in [*volumes, *images, *purge]}
     storages = [s for s in state.get("storages") or [] if in_scope(scope, s["uuid"]) or s["uuid"] in needed]
@@ -166,7 +168,7 @@ def volume_step(actual: Header | None, volume: Json, backing: Header | None) -> 
     size = volume["size"]
     if backing is not None and backing.size > size:
         return "refuse", (
-            f"the volume's {human(size)} are less than the {human(backing.size)} of its image; make it at least as large"
+            f"the volume's {human(size)} are less than the {human(backing.size)} of its image; make it as large"
         )
     if actual is None:
         on = f" on {os.path.basename(volume['backing'])}" if volume.get("backing") else ""

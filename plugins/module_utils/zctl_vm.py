@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 try:
@@ -23,6 +23,17 @@ except ImportError:
 
 URI = "qemu:///system"
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for: the VMs to look at, those to remove, and whether anything may be changed."""
+
+    inventory: str
+    vms: list[Json]
+    purges: list[Json]
+    read_only: bool
+    check: bool
 
 
 def converge(
@@ -46,59 +57,53 @@ def converge(
         results = [_result(vm, "failed", reason, {"state": "Unknown"}) for vm in [*vms, *purges]]
         return {"changed": False, "results": results, "observed": None, "foreign": None, "diff": []}
     try:
-        return _converge(vm_apply.Host(connection, libvirt), inventory, vms, purges, found, scope == [], check)
+        request = Request(inventory, vms, purges, read_only=scope == [], check=check)
+        return _converge(vm_apply.Host(connection, libvirt), request, found)
     finally:
         connection.close()
 
 
-def _converge(
-    host: vm_apply.Host,
-    inventory: str,
-    vms: list[Json],
-    purges: list[Json],
-    found: dict[str, vm_host.Found],
-    read_only: bool,
-    check: bool,
-) -> Json:
+def _converge(host: vm_apply.Host, request: Request, found: dict[str, vm_host.Found]) -> Json:
     names = {domain.domain: domain.uuid for domain in found.values()}
-    works = [_plan_vm(inventory, vm, found, names, read_only, check) for vm in vms]
-    removals = [_plan_purge(inventory, vm, found) for vm in purges]
-    if not (check or read_only):
-        ready = [work for work in works if not work.error and work.plan.steps]
-        vm_apply.apply_all(host, ready, [work for work in removals if work.handle and not work.error])
-    changes = any(work.plan.steps for work in works) or any(work.handle for work in removals)
-    after = vm_host.read_domains(host.connection, host.libvirt) if changes and not (check or read_only) else found
-    results = [_vm_result(vm, work, after, read_only, check) for vm, work in zip(vms, works)]
-    results += [_purge_result(vm, work, check) for vm, work in zip(purges, removals)]
+    works = [(vm, _plan_vm(request, vm, found, names)) for vm in request.vms]
+    removals = [(vm, _plan_purge(request.inventory, vm, found)) for vm in request.purges]
+    after = found
+    if not (request.check or request.read_only):
+        ready = [work for _vm, work in works if not work.error and work.plan.steps]
+        going = [work for _vm, work in removals if work.handle and not work.error]
+        if ready or going:
+            vm_apply.apply_all(host, ready, going)
+            after = vm_host.read_domains(host.connection, host.libvirt)
+    results = [_vm_result(vm, work, after, request.read_only) for vm, work in works]
+    results += [_purge_result(vm, work, request.check) for vm, work in removals]
+    inventory = request.inventory
     ours = [domain for domain in after.values() if domain.mark and domain.mark.get("inventory") == inventory]
     return {
         "changed": any(result["result"] in ("changed", "removed") for result in results)
-        or any(work.done for work in [*works, *removals]),
+        or any(work.done for _vm, work in [*works, *removals]),
         "results": results,
         "observed": [_domain_words(domain) for domain in ours],
         "foreign": len(after) - len(ours),
-        "diff": [_diff_words(work) for work in works if work.plan.steps and not work.error],
+        "diff": [_diff_words(work) for _vm, work in works if work.plan.steps and not work.error],
     }
 
 
-def _plan_vm(
-    inventory: str, vm: Json, found: dict[str, vm_host.Found], names: dict[str, str], read_only: bool, check: bool
-) -> vm_apply.Work:
+def _plan_vm(request: Request, vm: Json, found: dict[str, vm_host.Found], names: dict[str, str]) -> vm_apply.Work:
     """Look at one VM dry: its conflicts, its steps, and whether its disks are there."""
-    desired = vm_diff.desired_of(inventory, vm)
+    desired = vm_diff.desired_of(request.inventory, vm)
     current = found.get(desired.spec.uuid)
     work = vm_apply.Work(vm["name"], desired, current, handle=current.handle if current else None)
     clash = vm_diff.conflict(desired.spec, current.mark if current else {}, names.get(desired.spec.domain))
     if clash:
         work.error = clash.reason
         return work
-    work.plan = vm_diff.Plan() if read_only else vm_diff.diff(current.actual if current else None, desired)
-    if read_only and current:
+    work.plan = vm_diff.Plan() if request.read_only else vm_diff.diff(current.actual if current else None, desired)
+    if request.read_only and current:
         work.pending = list(vm_diff.pending_of(current.actual.live, desired.spec))
     needed = {"start", "attach-disk"} & {step.op for step in work.plan.steps} or current is None
     missing = [disk.path for disk in desired.spec.disks if needed and not os.path.exists(disk.path)]
     # In check mode the storage's role has not made the files either.
-    if missing and not (check or read_only):
+    if missing and not (request.check or request.read_only):
         work.error = (
             f"the disk file {missing[0]} does not exist on this host; restore it, or is its storage not mounted?"
         )
@@ -126,9 +131,7 @@ def _result(vm: Json, result: str, reason: str, observed: Json) -> Json:
     }
 
 
-def _vm_result(
-    vm: Json, work: vm_apply.Work, after: dict[str, vm_host.Found], read_only: bool, check: bool
-) -> Json:
+def _vm_result(vm: Json, work: vm_apply.Work, after: dict[str, vm_host.Found], read_only: bool) -> Json:
     current = after.get(vm["uuid"].lower())
     observed: Json = {"present": current is not None, "state": "Unknown", "pending": []}
     if current:
@@ -143,7 +146,9 @@ def _vm_result(
         why = current.why if current else "the domain does not exist on this host"
         return _result(vm, "unchanged", why or "only read", observed)
     if work.plan.steps:
-        forced = f"; it did not shut down within {vm.get('stop_timeout', 60)} s and was forced off" if work.forced else ""
+        forced = (
+            f"; it did not shut down within {vm.get('stop_timeout', 60)} s and was forced off" if work.forced else ""
+        )
         return _result(vm, "changed", words + forced + _pending_words(observed), observed)
     return _result(vm, "unchanged", "already as wanted" + _pending_words(observed), observed)
 
@@ -156,7 +161,7 @@ def _purge_result(vm: Json, work: vm_apply.Work, check: bool) -> Json:
     if work.error:
         return _result(vm, "failed", work.error, {"present": True})
     if work.handle is None:
-        return _result(vm, "unchanged", "the domain does not exist on this host", {"present": False})
+        return _result(vm, "unchanged", "the domain does not exist on this host", {})
     return _result(vm, "removed", "domain removed", {"present": check})
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any
 
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_diff as vm_diff

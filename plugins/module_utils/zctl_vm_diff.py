@@ -7,7 +7,7 @@ configuration but waits for the guest's next start.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Union
+from typing import Any
 
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_spec as vm_spec
@@ -161,10 +161,7 @@ def live_steps(live: vm_spec.DomainSpec, wanted: vm_spec.DomainSpec) -> list[Ste
     return steps
 
 
-Live = Union[vm_spec.DomainSpec, None]
-
-
-def pending_of(live: Live, wanted: vm_spec.DomainSpec) -> tuple[str, ...]:
+def pending_of(live: vm_spec.DomainSpec | None, wanted: vm_spec.DomainSpec) -> tuple[str, ...]:
     """The fields that the running guest does not have yet and gets at its next start."""
     if live is None:
         return ()
@@ -210,4 +207,6 @@ def describe(actual: Actual | None, plan: Plan) -> str:
 
 def changed_fields(actual: Actual, spec: vm_spec.DomainSpec) -> list[str]:
     """Names of the fields in which the configuration differs from `spec`."""
-    return [name for name in vm_spec.DomainSpec.__dataclass_fields__ if getattr(actual.spec, name) != getattr(spec, name)]
+    return [
+        name for name in vm_spec.DomainSpec.__dataclass_fields__ if getattr(actual.spec, name) != getattr(spec, name)
+    ]

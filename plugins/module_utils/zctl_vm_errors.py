@@ -48,8 +48,12 @@ def path_in(message: str) -> str | None:
 def tidy(message: str) -> str:
     """The message without libvirt's wrapping, QEMU's time stamp and the echoed command line option."""
     text = re.sub(r"\s+", " ", message).strip()
-    text = re.sub(r"^(internal error: )?(process exited while connecting to monitor|qemu unexpectedly closed the monitor)"
-                  r"(: |$)", "", text)
+    text = re.sub(
+        r"^(internal error: )?(process exited while connecting to monitor|qemu unexpectedly closed the monitor)"
+        r"(: |$)",
+        "",
+        text,
+    )
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z ", "", text)
     text = re.sub(r"qemu-system-\w+: ", "", text)
     text = re.sub(r"-(blockdev|device|netdev|chardev|drive|object) \{.*?\}: ", "", text)
@@ -94,7 +98,10 @@ def _guarded(facts: PathFacts) -> str:
             f"allow the folder with a line '{facts.path.rsplit('/', 1)[0]}/** rwk,' in"
             " /etc/apparmor.d/local/abstractions/libvirt-qemu, then 'systemctl reload apparmor'"
         )
-    return f"{facts.guard} denies QEMU the file {facts.path} although its owner and mode ({facts.owner}) allow it{seen}; {remedy}"
+    return (
+        f"permission denied: {facts.guard} denies QEMU the file {facts.path} although owner and mode ({facts.owner})"
+        f" allow it{seen}; {remedy}"
+    )
 
 
 def _no_bridge(match: re.Match[str], message: str, facts: PathFacts | None) -> str:
@@ -105,7 +112,10 @@ def _no_bridge(match: re.Match[str], message: str, facts: PathFacts | None) -> s
 def _in_use(match: re.Match[str], message: str, facts: PathFacts | None) -> str:
     path = path_in(message) or _lock_path(message)
     what = f"the disk {path}" if path else "a disk of this VM"
-    return f"{what} is in use by another process (it holds QEMU's lock); is the VM running on another host, or a qemu-img at work?"
+    return (
+        f"{what} is in use by another process (it holds QEMU's lock); is the VM running on another host, or a"
+        " qemu-img at work?"
+    )
 
 
 def _lock_path(message: str) -> str | None:
@@ -163,10 +173,16 @@ _CAUSES = (
     (r"[Ff]ailed to connect socket to .*libvirt", _libvirt_down),
     (r"No space left on device", _disk_full),
     (r"[Cc]annot allocate memory|[Cc]annot set up guest memory|[Uu]nable to allocate memory", _no_memory),
-    (r"invalid argument: could not (?:find capabilities for|get preferred machine for).*kvm"
-     r"|does not support virt type 'kvm'|[Cc]ould not access KVM|failed to initialize kvm"
-     r"|KVM is not supported|Unable to open /dev/kvm", _no_kvm),
-    (r"[Dd]evice (?:or resource )?busy.*?(?P<name>z[tv]-\w+)|(?P<other>z[tv]-\w+).*[Dd]evice or resource busy", _tap_taken),
+    (
+        r"invalid argument: could not (?:find capabilities for|get preferred machine for).*kvm"
+        r"|does not support virt type 'kvm'|[Cc]ould not access KVM|failed to initialize kvm"
+        r"|KVM is not supported|Unable to open /dev/kvm",
+        _no_kvm,
+    ),
+    (
+        r"[Dd]evice (?:or resource )?busy.*?(?P<name>z[tv]-\w+)|(?P<other>z[tv]-\w+).*[Dd]evice or resource busy",
+        _tap_taken,
+    ),
     (r"Permission denied|Operation not permitted", _not_permitted),
     (r"No such file or directory", _missing),
     (r"domain '[^']+' already exists with uuid [0-9a-f-]+", _name_taken),

@@ -28,7 +28,7 @@ _STATES = {
 }
 _SHUTOFF = {
     1: "shut down by the guest",
-    2: "destroyed: its process was ended from outside",
+    2: "forced off",
     3: "crashed",
     4: "migrated to another host",
     5: "saved to a file",
@@ -83,7 +83,9 @@ def read_domains(connection: Any, libvirt: Any) -> dict[str, Found]:
 
     Raises libvirtError when the list itself cannot be read: unknown is not absent.
     """
-    stats = {dom.UUIDString(): values for dom, values in connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)}
+    stats = {
+        dom.UUIDString(): values for dom, values in connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
+    }
     found = {}
     for handle in connection.listAllDomains(0):
         uuid = handle.UUIDString()

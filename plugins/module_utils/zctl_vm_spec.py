@@ -258,7 +258,7 @@ def render_nic(nic: NicSpec, into: ET.Element | None = None) -> ET.Element:
 
 
 def parse_document(xml: str) -> ET.Element:
-    """Domain XML as a tree; the prefixes of foreign namespaces are remembered, so that they are written back as read."""
+    """Domain XML as a tree; prefixes of foreign namespaces are remembered, so that they are written back as read."""
     for _event, (prefix, uri) in ET.iterparse(io.BytesIO(xml.encode()), events=("start-ns",)):
         if prefix and not re.match(r"ns\d+$", prefix):
             ET.register_namespace(prefix, uri)

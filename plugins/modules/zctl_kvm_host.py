@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.zctl.cloud.plugins.module_utils import zctl_kvm_host, zctl_module
+
 DOCUMENTATION = r"""
 module: zctl_kvm_host
 short_description: Probes a machine and makes it ready to run VMs
@@ -73,9 +76,6 @@ family:
   returned: always
   type: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.zctl.cloud.plugins.module_utils import zctl_kvm_host, zctl_module
 
 
 def main() -> None:

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.zctl.cloud.plugins.module_utils import zctl_module, zctl_storage
+
 DOCUMENTATION = r"""
 module: zctl_storage
 short_description: Brings the storages, images and volumes of a host to the desired state
@@ -72,9 +75,6 @@ results:
   elements: dict
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.zctl.cloud.plugins.module_utils import zctl_module, zctl_storage
-
 
 def main() -> None:
     """Run the module."""
@@ -87,7 +87,12 @@ def main() -> None:
     )
     args = module.params
     outcome = zctl_storage.converge(
-        args["inventory"], args["state"], args["scope"], module.check_mode, args["sources"], args["uploads"]
+        args["inventory"],
+        args["state"],
+        args["scope"],
+        module.check_mode,
+        sources=args["sources"],
+        uploads=args["uploads"],
     )
     zctl_module.finish(module, outcome)
 

@@ -4,13 +4,21 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.zctl.cloud.plugins.module_utils import zctl_module, zctl_vm
+
+try:
+    import libvirt
+except ImportError:
+    libvirt = None
+
 DOCUMENTATION = r"""
 module: zctl_vm
 short_description: Brings the libvirt domains of a host to the desired state
 version_added: 0.1.0
 author: The zctl authors (@zctl)
 description:
-  - Defines, changes, starts, stops and reboots any number of virtual machines in one call, and reports each one's state.
+  - Defines, changes, starts, stops and reboots any number of VMs in one call, and reports each one's state.
   - Removes only the domains that are named in the list purge of the state, and only those with this inventory's mark.
   - Elements of a domain that zctl does not know are kept when the domain is changed.
 options:
@@ -79,14 +87,6 @@ foreign:
   returned: always
   type: int
 """
-
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.zctl.cloud.plugins.module_utils import zctl_module, zctl_vm
-
-try:
-    import libvirt
-except ImportError:
-    libvirt = None
 
 
 def main() -> None:
