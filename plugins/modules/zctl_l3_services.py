@@ -1,0 +1,77 @@
+#!/usr/bin/python
+"""Bring a host's DHCP services to their desired state."""
+
+from __future__ import annotations
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.zctl.cloud.plugins.module_utils import zctl_boot as _shipped_with_the_module  # noqa: F401
+from ansible_collections.zctl.cloud.plugins.module_utils import zctl_l3
+from ansible_collections.zctl.cloud.plugins.module_utils.zctl_module import argument_spec, finish
+from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble
+
+DOCUMENTATION = r"""
+---
+module: zctl_l3_services
+short_description: Brings a host's DHCP services to their desired state
+description:
+  - One network namespace with dnsmasq for each l3-network; one small file for each NIC, added without a restart.
+options:
+  inventory:
+    description: UUID of the inventory; part of every mark.
+    type: str
+    required: true
+  state:
+    description: What is wanted, as in schemas/v1/hoststate.json.
+    type: dict
+    required: true
+  scope:
+    description: UUIDs to look at; everything when not given.
+    type: list
+    elements: str
+  fail:
+    description: Whether a failed resource fails the task.
+    type: bool
+    default: true
+author: The zctl authors
+"""
+
+EXAMPLES = r"""
+- name: Serve one network
+  zctl.cloud.zctl_l3_services:
+    inventory: 0f1e2d3c-0000-4000-8000-000000000000
+    state:
+      l3_networks:
+        - uuid: 7d0f0f5c-3c38-4f0a-8a35-6a3d3e7f9a11
+          name: private
+          l2: 5a1b0f5c-3c38-4f0a-8a35-6a3d3e7f9a11
+          bridge: zbr-5a1b0f5c3c
+          uplink: zvx-5a1b0f5c3c
+          namespace: zl3-7d0f0f5c3c
+          veth: zv-7d0f0f5c3c
+          cidr: 10.20.0.0/24
+          dhcp_ip: 10.20.0.200
+          leases: []
+"""
+
+RETURN = r"""
+results:
+  description: One entry for each network and lease with C(uuid), C(kind), C(name), C(result), C(reason) and C(observed).
+  returned: always
+  type: list
+  elements: dict
+"""
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    values = module.params
+    try:
+        answer = zctl_l3.converge(values["inventory"], values["state"], values["scope"], module.check_mode)
+    except (Trouble, OSError) as error:
+        module.fail_json(msg=str(error), results=[])
+    finish(module, answer)
+
+
+if __name__ == "__main__":
+    main()

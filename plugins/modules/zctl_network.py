@@ -1,0 +1,92 @@
+#!/usr/bin/python
+"""Bring a host's bridges and tunnels to their desired state."""
+
+from __future__ import annotations
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.zctl.cloud.plugins.module_utils import zctl_boot as _shipped_with_the_module  # noqa: F401
+from ansible_collections.zctl.cloud.plugins.module_utils import zctl_network, zctl_network_try
+from ansible_collections.zctl.cloud.plugins.module_utils.zctl_module import argument_spec, finish
+from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble
+
+DOCUMENTATION = r"""
+---
+module: zctl_network
+short_description: Brings a host's bridges and tunnels to their desired state
+description:
+  - Makes bridges over physical NICs and VXLAN tunnels, and removes those of the same inventory that are not wanted.
+  - Taking over a NIC that holds addresses is a try. A timer on the host undoes it unless the module is called
+    again with O(confirm=true) in time.
+options:
+  inventory:
+    description: UUID of the inventory; part of every mark.
+    type: str
+    required: true
+  state:
+    description: What is wanted, as in schemas/v1/hoststate.json.
+    type: dict
+    required: true
+  scope:
+    description: UUIDs to look at; everything when not given.
+    type: list
+    elements: str
+  fail:
+    description: Whether a failed resource fails the task.
+    type: bool
+    default: true
+  confirm:
+    description: Keep what is being tried, do nothing else.
+    type: bool
+    default: false
+  patience:
+    description: Seconds until a try is undone.
+    type: int
+    default: 30
+author: The zctl authors
+"""
+
+EXAMPLES = r"""
+- name: One bridge over eth1
+  zctl.cloud.zctl_network:
+    inventory: 0f1e2d3c-0000-4000-8000-000000000000
+    state:
+      l2_networks:
+        - uuid: 7d0f0f5c-3c38-4f0a-8a35-6a3d3e7f9a11
+          name: wire
+          kind: no-vlan
+          bridge: zbr-7d0f0f5c3c
+          interface: eth1
+"""
+
+RETURN = r"""
+results:
+  description: One entry for each network with C(uuid), C(kind), C(name), C(result), C(reason) and C(observed).
+  returned: always
+  type: list
+  elements: dict
+try_pending:
+  description: Whether a change waits for O(confirm=true).
+  returned: always
+  type: bool
+"""
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec=argument_spec(confirm={"type": "bool", "default": False}, patience={"type": "int", "default": 30}),
+        supports_check_mode=True,
+    )
+    values = module.params
+    try:
+        if values["confirm"]:
+            kept = zctl_network_try.confirm()
+            module.exit_json(changed=bool(kept), confirmed=kept, results=[], try_pending=False)
+        answer = zctl_network.converge(values["inventory"], values["state"], values["scope"], module.check_mode, values["patience"])
+    except (Trouble, OSError) as error:
+        module.fail_json(msg=str(error), results=[])
+    finish(module, answer)
+
+
+if __name__ == "__main__":
+    main()
