@@ -29,20 +29,27 @@ def absorb(db: Session, hosts: dict[str, HostResult], waiting: dict[str, list[Ou
         if host is None:
             continue
         reject_foreign_storage(db, key, found)
+        failed = {entry.uuid for entry in found.results if entry.result == "failed"}
         for entry in found.results:
+            if entry.uuid not in failed:
+                close_grave(db, key, entry)
             take_result(db, key, entry)
         take_domains(db, key, found)
         take_host_state(db, host, found)
         settle(db, key, found, waiting.get(key, []))
 
 
+def close_grave(db: Session, host: str, entry: Result) -> None:
+    """A removal that is done, or for which nothing was left to do, is forgotten."""
+    if entry.result != "removed" and (entry.result != "unchanged" or entry.observed):
+        return
+    for grave in db.scalars(select(Grave).where(Grave.host_id == host, Grave.concern == entry.concern)):
+        if grave.entry["uuid"] == entry.uuid:
+            db.delete(grave)
+
+
 def take_result(db: Session, host: str, entry: Result) -> None:
-    """One resource: what was seen of it goes to its row; a removal that is done leaves its grave."""
-    if entry.result == "removed" or (entry.result == "unchanged" and not entry.observed):
-        graves = select(Grave).where(Grave.host_id == host, Grave.concern == entry.concern)
-        for grave in db.scalars(graves):
-            if grave.entry["uuid"] == entry.uuid:
-                db.delete(grave)
+    """One resource: what was seen of it goes to its row."""
     cls = resource_class(KINDS.get(entry.kind, entry.kind))
     row = db.get(cls, entry.uuid)
     if row is None or entry.result == "removed":

@@ -43,7 +43,7 @@ def require_columns(cls: type[Resource], names: list[str]) -> None:
 def read_rows(db: Session, cls: type[Resource], columns: list[str], filters: list[str], sort: list[str]) -> list[Row]:
     """The rows of a type as dictionaries of the columns asked for, filtered (KEY=VALUE, KEY!=VALUE) and sorted."""
     conditions = [parse_filter(text) for text in filters]
-    sort = sort or ["name"]
+    sort = sort or [cls.default_sort]
     needed = list(dict.fromkeys([*columns, *(key for key, _, _ in conditions), *(key.removeprefix("-") for key in sort), "uuid"]))
     require_columns(cls, needed)
     rows = fetch(db, cls, needed, None)

@@ -70,7 +70,7 @@ def delete(db: Session, removal: Removal, snapshot: Snapshot, reason: str | None
     graves: dict[str, Tombstone] = {}
     for row in removal.rows:
         collect_scope(snapshot, row, scope)
-        graves |= {f"{grave.host}/{grave.entry['uuid']}/{grave.concern}": grave for grave in row.purge(snapshot)}
+        graves |= {f"{grave.host}/{grave.concern}/{grave.entry.get('path') or grave.entry['uuid']}": grave for grave in row.purge(snapshot)}
     for row, name in removal.detached:
         collect_scope(snapshot, row, scope)
         setattr(row, name, None)

@@ -126,6 +126,7 @@ class Resource(SQLModel):
     name_rule: ClassVar[str] = NAME_RULE
     read_only: ClassVar[bool] = False
     auto_name: ClassVar[bool] = False
+    default_sort: ClassVar[str] = "name"
     inputs: ClassVar[dict[str, Input]] = {}
     computed: ClassVar[dict[str, Computed]] = {}
     manifest: ClassVar[bool] = True

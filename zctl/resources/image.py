@@ -11,6 +11,9 @@ from zctl.resources.base import Resource, attr
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from zctl.plan.fragments import Tombstone
+    from zctl.plan.snapshot import Snapshot
+
 
 class Image(Resource, table=True):
     """A disk image that VMs start from; cached once on each storage that needs it."""
@@ -39,3 +42,17 @@ class Image(Resource, table=True):
         self.source, self.checksum = found.source, found.checksum
         self.format, self.size, self.file_size = found.format or self.format, found.virtual_size, found.file_size
         return []
+
+    def purge(self, snapshot: Snapshot) -> list[Tombstone]:
+        """Its cached copies, wherever there may be one."""
+        from zctl.plan.fragments import Tombstone
+        from zctl.resources.primary_storage import PrimaryStorage
+        from zctl.resources.volume import image_path
+
+        found = []
+        for storage in snapshot.all(PrimaryStorage):
+            hosts = sorted(storage.scope(snapshot))
+            for host in hosts if storage.kind == "local" else hosts[:1]:
+                entry = {"uuid": self.id, "name": self.name, "storage": storage.id, "path": image_path(self, storage)}
+                found.append(Tombstone(host, "storage", entry))
+        return found

@@ -17,6 +17,7 @@ class Job(Resource, table=True):
 
     read_only = True
     manifest = False
+    default_sort = "created_at"
 
     state: JobState = attr("Running", help="how it stands", when="never", listed="list",
                            choices=("Running", "Done", "Failed", "Cancelled"))
