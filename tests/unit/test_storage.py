@@ -1,7 +1,7 @@
 """Storages, images and volumes in a temporary folder, with the real qemu-img and a real web server."""
 
 # Paths are text here, as they are in the host state.
-# ruff: noqa: PTH
+# ruff: noqa: PTH102, PTH110, PTH116, PTH119, PTH123, PTH208, PTH211
 
 from __future__ import annotations
 
