@@ -248,7 +248,7 @@ def render_nic(nic: NicSpec, into: ET.Element | None = None) -> ET.Element:
     _child(element, "target").set("dev", nic.tap)
     if element.find("model") is None:
         ET.SubElement(element, "model", {"type": "virtio"})
-        ET.SubElement(element, "rom", {"bar": "off"})  # no network boot: the firmware need not look for it
+        ET.SubElement(element, "rom", {"enabled": "no"})  # no network boot: the firmware need not look for it
     if nic.mtu is None:
         _drop(element, "mtu")
     else:
