@@ -277,8 +277,9 @@ def merge(xml: str | None, spec: DomainSpec) -> str:
     _set_text(root, "title", title_text(spec.name))
     _set_text(root, "description", spec.description)
     metadata = _child(root, "metadata")
-    _drop(metadata, MARK)
-    metadata.append(render_mark(spec))
+    mark = _child(metadata, MARK)
+    mark.attrib.clear()
+    mark.attrib.update(render_mark(spec).attrib)
     for tag in ("memory", "currentMemory"):
         element = _child(root, tag)
         element.set("unit", "KiB")
