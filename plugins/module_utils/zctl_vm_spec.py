@@ -290,17 +290,23 @@ def merge(xml: str | None, spec: DomainSpec) -> str:
     if not new:
         _drop(root, "vcpus")  # one entry for each CPU: wrong as soon as their number changes
         template.fit_cpu(root, spec.virt_type)
-    _merge_devices(_child(root, "devices"), spec)
+    _merge_devices(root, _child(root, "devices"), spec)
     return ET.tostring(root, encoding="unicode")
 
 
-def _merge_devices(devices: ET.Element, spec: DomainSpec) -> None:
-    """Set our disks and NICs, each in the place of the one with the same identity, and remove those not wanted."""
-    disks = {alias(d)[len(DISK_ALIAS) :]: d for d in devices.findall("disk") if alias(d).startswith(DISK_ALIAS)}
-    nics = {alias(n)[len(NIC_ALIAS) :]: n for n in devices.findall("interface") if alias(n).startswith(NIC_ALIAS)}
-    for element in [*disks.values(), *nics.values()]:
-        devices.remove(element)
-    for disk in spec.disks:
-        devices.append(render_disk(disk, disks.get(disk.uuid)))
-    for nic in spec.nics:
-        devices.append(render_nic(nic, nics.get(nic.uuid)))
+def _merge_devices(root: ET.Element, devices: ET.Element, spec: DomainSpec) -> None:
+    """Set our disks and NICs, each from the one with the same identity, and remove those not wanted."""
+    disks = {alias(disk)[len(DISK_ALIAS) :]: disk for disk in our_disks(root)}
+    nics = {alias(nic)[len(NIC_ALIAS) :]: nic for nic in our_nics(root)}
+    _put(devices, list(disks.values()), [render_disk(disk, disks.get(disk.uuid)) for disk in spec.disks])
+    _put(devices, list(nics.values()), [render_nic(nic, nics.get(nic.uuid)) for nic in spec.nics])
+
+
+def _put(devices: ET.Element, old: list[ET.Element], new: list[ET.Element]) -> None:
+    """Put `new` where `old` was, one by one; what is more goes to the end, what was more goes away."""
+    places = [index for index, element in enumerate(devices) if any(element is one for one in old)]
+    for index, element in zip(places, new):  # noqa: B905  (strict= needs Python 3.10)
+        devices[index] = element
+    for index in reversed(places[len(new) :]):
+        del devices[index]
+    devices.extend(new[len(places) :])
