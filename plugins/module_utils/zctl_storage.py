@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_results as results
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_files as files
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_images as images
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_live as live
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_marker as marker
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_plan as plan
 except ImportError:
+    import zctl_results as results  # type: ignore[no-redef]
     import zctl_storage_files as files  # type: ignore[no-redef]
     import zctl_storage_images as images  # type: ignore[no-redef]
     import zctl_storage_live as live  # type: ignore[no-redef]
@@ -43,16 +45,7 @@ class Run:
 
     def report(self, item: Json, kind: str, result: str, reason: str, **observed: Any) -> None:
         """Add one resource's outcome."""
-        self.results.append(
-            {
-                "uuid": item["uuid"],
-                "kind": kind,
-                "name": item["name"],
-                "result": result,
-                "reason": reason,
-                "observed": observed,
-            }
-        )
+        self.results.append(results.result(kind, item, result, reason, **observed))
 
 
 def converge(
@@ -64,7 +57,7 @@ def converge(
     sources: dict[str, Json] | None = None,
     uploads: dict[str, str] | None = None,
 ) -> Json:
-    """Apply a `StorageState`; returns changed, results and `uploads_wanted`.
+    """Apply a `StorageState`; returns changed, results, diff and `uploads_wanted`.
 
     `sources` is what the controller knows about image files of its own ({uuid: {size} or {error}}), `uploads` where on
     this host it has put them. An image in `uploads_wanted` has no result yet: the module is called again after the
@@ -85,7 +78,18 @@ def converge(
         "changed": any(result["result"] in ("changed", "removed") for result in run.results),
         "results": run.results,
         "uploads_wanted": run.wanted,
+        "diff": _diff_words(run.results),
     }
+
+
+def _diff_words(found: list[Json]) -> list[Json]:
+    """What changes, a line for each resource, for --diff."""
+    lines = [f"{r['kind']} {r['name']}: {r['reason']}\n" for r in found if r["result"] in ("changed", "removed")]
+    return (
+        [{"before_header": "storage", "after_header": "storage", "before": "", "after": "".join(lines)}]
+        if lines
+        else []
+    )
 
 
 def _guarded(run: Run, item: Json, kind: str, action: Any) -> None:

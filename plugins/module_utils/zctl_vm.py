@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_results
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_apply as vm_apply
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_diff as vm_diff
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_errors as vm_errors
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_host as vm_host
 except ImportError:
+    import zctl_results  # type: ignore[no-redef]
     import zctl_vm_apply as vm_apply  # type: ignore[no-redef]
     import zctl_vm_diff as vm_diff  # type: ignore[no-redef]
     import zctl_vm_errors as vm_errors  # type: ignore[no-redef]
@@ -121,14 +123,8 @@ def _plan_purge(inventory: str, vm: Json, found: dict[str, vm_host.Found]) -> vm
 
 
 def _result(vm: Json, result: str, reason: str, observed: Json) -> Json:
-    return {
-        "uuid": vm["uuid"],
-        "kind": "vm",
-        "name": vm["name"],
-        "result": result,
-        "reason": reason,
-        "observed": observed,
-    }
+    answer: Json = zctl_results.result("vm", vm, result, reason, **observed)
+    return answer
 
 
 def _vm_result(vm: Json, work: vm_apply.Work, after: dict[str, vm_host.Found], read_only: bool) -> Json:
