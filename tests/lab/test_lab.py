@@ -6,7 +6,6 @@ These use a lab of their own, so that nothing is cut off under the other tests.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -259,4 +258,4 @@ def test_the_guest_image_boots_and_answers(machine: str) -> None:
             assert udp.recv(9) == word
     lab.ssh("h1", "virsh -q shutdown tiny-1")
     assert wait_for(lambda: not lab.ssh("h1", "virsh list --name").strip(), 20), "the power button did nothing"
-    assert os.path.getsize(image) < 32 << 20
+    assert image.stat().st_size < 32 << 20

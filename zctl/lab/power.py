@@ -95,8 +95,6 @@ class Power:
         ]
         if Path("/dev/fuse").exists():
             arguments.insert(-1, "--bind=/dev/fuse")
-        # The variable makes nspawn use cgroups v1, and must not be set where only v2 is mounted.
-        unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
         return SCRIPT.format(
             title=self.title,
             mark=self.mark,
@@ -104,11 +102,23 @@ class Power:
             management_bridge=self.management_bridge,
             data_port=self.data_port,
             data_bridge=self.data_bridge,
-            exec_prefix="" if unified else "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0",
+            exec_prefix=cgroup_choice(),
             arguments=" ".join(arguments),
             group=self.group,
             reboot_code=REBOOT_CODE,
         )
+
+
+def cgroup_choice() -> str:
+    """The variable that tells nspawn which cgroups to give to the host.
+
+    With v2 a host notices at once that a service has ended; with v1 it waits for a time-out. So v2 is taken also
+    where it is mounted beside v1, and nothing is said where only v2 is there.
+    """
+    top = Path("/sys/fs/cgroup")
+    if (top / "cgroup.controllers").exists():
+        return ""
+    return f"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY={int((top / 'unified/cgroup.controllers').exists())}"
 
 
 def systemd_runs() -> bool:
@@ -159,10 +169,11 @@ def switch_on(power: Power) -> None:
     for port in (power.management_port, power.data_port):
         succeeds(["ip", "link", "delete", port])  # a left-over end of a cut cable would take the name
     if systemd_runs():
-        succeeds(["systemctl", "reset-failed", f"{power.unit}.service"])
-        properties = ["Delegate=yes", "KillMode=control-group", f"SuccessExitStatus={REBOOT_CODE}"]
+        # A name of its own for each start: systemd may still be busy with the end of the one before.
+        unit = f"{power.unit}-{time.time_ns() // 1_000_000}"
+        properties = ["Delegate=yes", "KillMode=control-group", "TimeoutStopSec=5", f"SuccessExitStatus={REBOOT_CODE}"]
         properties += [f"RestartForceExitStatus={REBOOT_CODE}", f"StandardOutput=append:{power.folder}/console.log"]
-        argv = ["systemd-run", "--quiet", "--collect", f"--unit={power.unit}"]
+        argv = ["systemd-run", "--quiet", "--collect", f"--unit={unit}"]
         argv += [word for one in properties for word in ("-p", one)]
         run([*argv, "/bin/sh", power.script, "once"], what=f"{power.title} was started")
         return
@@ -183,9 +194,6 @@ def switch_off(power: Power) -> None:
 
     Raises LabError when its processes do not go away.
     """
-    if systemd_runs() and succeeds(["systemctl", "is-active", "--quiet", f"{power.unit}.service"]):
-        succeeds(["systemctl", "kill", "--kill-whom=all", "--signal=KILL", f"{power.unit}.service"])
-        succeeds(["systemctl", "stop", f"{power.unit}.service"])
     deadline = time.monotonic() + GONE_PATIENCE
     # The supervisor comes first: it must not start the host again. With its process 1 all others of the host end.
     while ours := processes(power) + inits(power):

@@ -56,6 +56,8 @@ FILES = {
     "etc/apt/apt.conf.d/90zctl-lab": 'Acquire::Languages "none";\nAPT::Install-Recommends "false";\n',
     "etc/ssh/sshd_config.d/zctl-lab.conf": "PermitRootLogin prohibit-password\nUseDNS no\nMaxStartups 100:30:200\n"
     "MaxSessions 100\n",
+    # Where cgroups are v1, systemd in a container cannot see that a service has ended, and waits this long.
+    "etc/systemd/system.conf.d/zctl-lab.conf": "[Manager]\nDefaultTimeoutStopSec=10s\n",
     # Present before libvirt is, so that it also holds where a role installs libvirt on a bare host.
     "etc/libvirt/qemu.conf": "# Cgroups are read-only in a container, so libvirt must not use them.\n"
     "cgroup_controllers = [ ]\n",
