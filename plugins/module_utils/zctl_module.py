@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+from pathlib import Path
 from typing import Any
+
+LOCK = Path("/run/lock/zctl.lock")
+HELD: list[Any] = []
 
 
 def argument_spec(**more: Any) -> dict[str, Any]:
@@ -14,6 +19,18 @@ def argument_spec(**more: Any) -> dict[str, Any]:
         "fail": {"type": "bool", "default": True},
         **more,
     }
+
+
+def take_turns() -> Any:
+    """Wait until no other module of zctl works on this host; the lock is held until the process ends.
+
+    A module outlives the controller that called it when that dies: the next controller's must not meet it.
+    """
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    lock = LOCK.open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    HELD.append(lock)
+    return lock
 
 
 def finish(module: Any, outcome: dict[str, Any]) -> None:

@@ -86,6 +86,7 @@ def main() -> None:
         ),
         supports_check_mode=True,
     )
+    zctl_module.take_turns()
     args = module.params
     host = {"uuid": "", "name": "", **args["host"]}
     read_only = args["scope"] is not None and host["uuid"] not in args["scope"]

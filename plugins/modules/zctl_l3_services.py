@@ -6,7 +6,7 @@ from __future__ import annotations
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.zctl.cloud.plugins.module_utils import zctl_boot as _shipped_with_the_module  # noqa: F401
 from ansible_collections.zctl.cloud.plugins.module_utils import zctl_l3
-from ansible_collections.zctl.cloud.plugins.module_utils.zctl_module import argument_spec, finish
+from ansible_collections.zctl.cloud.plugins.module_utils.zctl_module import argument_spec, finish, take_turns
 from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble
 
 DOCUMENTATION = r"""
@@ -65,6 +65,7 @@ results:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    take_turns()
     values = module.params
     try:
         answer = zctl_l3.converge(values["inventory"], values["state"], values["scope"], module.check_mode)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.zctl.cloud.plugins.module_utils import zctl_boot as _shipped_with_the_module  # noqa: F401
 from ansible_collections.zctl.cloud.plugins.module_utils import zctl_network, zctl_network_try
-from ansible_collections.zctl.cloud.plugins.module_utils.zctl_module import argument_spec, finish
+from ansible_collections.zctl.cloud.plugins.module_utils.zctl_module import argument_spec, finish, take_turns
 from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble
 
 DOCUMENTATION = r"""
@@ -77,6 +77,7 @@ def main() -> None:
         argument_spec=argument_spec(confirm={"type": "bool", "default": False}, patience={"type": "int", "default": 30}),
         supports_check_mode=True,
     )
+    take_turns()
     values = module.params
     try:
         if values["confirm"]:

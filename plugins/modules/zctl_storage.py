@@ -85,6 +85,7 @@ def main() -> None:
         ),
         supports_check_mode=True,
     )
+    zctl_module.take_turns()
     args = module.params
     outcome = zctl_storage.converge(
         args["inventory"],

@@ -92,6 +92,7 @@ foreign:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=zctl_module.argument_spec(), supports_check_mode=True)
+    zctl_module.take_turns()
     if libvirt is None:
         module.fail_json(msg=missing_required_lib("libvirt") + " Run the role kvm_host, or install python3-libvirt.")
     args = module.params

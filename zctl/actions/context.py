@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from zctl.config import Config
 from zctl.inventory.engine import Inventory
+from zctl.inventory.lease import owner
 from zctl.run.runner import Settings
 
 Say = Callable[[str], None]
@@ -30,4 +31,4 @@ class Context:
 
     def run_settings(self, *, check: bool = False) -> Settings:
         """How ansible-runner is to be called."""
-        return Settings(self.config.home / "runs", self.config.forks, check=check, keep=self.config.debug)
+        return Settings(self.config.home / "runs", owner(), self.config.forks, check=check, keep=self.config.debug)

@@ -16,7 +16,7 @@ from zctl.plan.hoststate import CONCERNS, HostState
 from zctl.resources.host import Host
 from zctl.resources.internal import Outstanding
 from zctl.run.render import EARLY_REMOVAL
-from zctl.run.runner import execute, require_ansible
+from zctl.run.runner import end_leftovers, execute, require_ansible
 from zctl.run.values import Connection, HostResult, HostRun, Result
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def converge(context: Context, hosts: list[str], purpose: str, *, full: bool = F
     report = Report()
     if not hosts:
         return report
-    with lease.hold(context.inventory, sorted(hosts), purpose, context.config.lock_timeout, context.say):
+    with lease.hold(context.inventory, sorted(hosts), purpose, context.config.lock_timeout, context.say, end_leftovers):
         runs, waiting = prepare(context, hosts, full, patch, report)
         if not runs:
             return report

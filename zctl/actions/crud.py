@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zctl.actions import jobs
 from zctl.actions.context import Context
+from zctl.actions.release import release
 from zctl.inventory import outstanding, removal, store
 from zctl.inventory.outstanding import Scope
 from zctl.inventory.snapshot import load
@@ -82,6 +83,8 @@ def update(context: Context, cls: type[T], name: str, values: dict[str, Any], ta
 def delete(context: Context, cls: type[Resource], names: list[str], *, cascade: bool = False) -> list[Resource]:
     """Delete resources with what belongs to them, from the inventory at once, from the hosts as they can be reached."""
     job = None
+    if not context.dry_run:
+        release_hosts(context, cls, names, cascade)
     try:
         with context.inventory.write() as db:
             roots: list[Resource] = [find(db, cls, name) for name in names]
@@ -98,6 +101,16 @@ def delete(context: Context, cls: type[Resource], names: list[str], *, cascade: 
     if job is not None:
         jobs.carry_out(context, job)
     return work.rows
+
+
+def release_hosts(context: Context, cls: type[Resource], names: list[str], cascade: bool) -> None:
+    """Clean the hosts that a delete would take along, while they are still known."""
+    if cls.noun not in ("host", "cluster", "zone"):
+        return
+    with context.inventory.read() as db:
+        roots: list[Resource] = [find(db, cls, name) for name in names]
+        rows = removal.work_out(db, roots, cascade).rows
+    release(context, [row.id for row in rows if row.noun == "host"], [row.id for row in rows if row.noun == "primary-storage"])
 
 
 def preview_delete(context: Context, cls: type[Resource], names: list[str], *, cascade: bool) -> list[str]:

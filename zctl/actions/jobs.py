@@ -20,6 +20,7 @@ from zctl.resources.host import Host
 from zctl.resources.job import Job
 from zctl.resources.lookup import find
 from zctl.resources.registry import resource_class
+from zctl.run.runner import end_leftovers
 from zctl.run.values import Result
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ def orphans(db: Session) -> list[Job]:
 
 
 def claim(context: Context, job: Job) -> bool:
-    """Make an orphan ours; False when another process was faster."""
+    """Make an orphan ours; False when another process was faster. What its process left running is ended."""
+    end_leftovers(job.owner)
     with context.inventory.write() as db:
         taken = db.execute(
             update(Job).where(Job.id == job.id, Job.owner == job.owner, Job.state == "Running")  # type: ignore[arg-type]

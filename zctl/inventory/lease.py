@@ -74,12 +74,14 @@ def shown_owner(text: str) -> str:
     return f"{person} on {node}, process {pid}"
 
 
-def try_take(inventory: Inventory, hosts: list[str], purpose: str) -> Lease | None:
-    """Take all the leases, or none and return the one that is in the way."""
+def try_take(inventory: Inventory, hosts: list[str], purpose: str, bury: Callable[[str], object]) -> Lease | None:
+    """Take all the leases, or none and return the one that is in the way. `bury` hears of owners found dead here."""
     with inventory.write() as db:
         held = {lease.host_id: lease for lease in db.scalars(select(Lease).where(Lease.host_id.in_(hosts)))}  # type: ignore[attr-defined]
         for lease in held.values():
             dead = is_dead(lease.owner)
+            if dead:
+                bury(lease.owner)
             if lease.owner != owner() and dead is not True and (dead is False or lease.expires_at > now()):
                 return lease
         for host in hosts:
@@ -90,11 +92,17 @@ def try_take(inventory: Inventory, hosts: list[str], purpose: str) -> Lease | No
 
 
 @contextmanager
-def hold(inventory: Inventory, hosts: list[str], purpose: str, timeout: float, waiting: Callable[[str], None]) -> Iterator[None]:
-    """Hold the leases of hosts, waiting for others to finish. Raises Conflict when that takes over `timeout` seconds."""
+def hold(
+    inventory: Inventory, hosts: list[str], purpose: str, timeout: float, waiting: Callable[[str], None],
+    bury: Callable[[str], object] = str,
+) -> Iterator[None]:
+    """Hold the leases of hosts, waiting for others to finish. Raises Conflict when that takes over `timeout` seconds.
+
+    `bury` is called with the owner of a lease that is taken over because its process is dead.
+    """
     deadline = time.monotonic() + timeout
     told = False
-    while (lease := try_take(inventory, hosts, purpose)) is not None:
+    while (lease := try_take(inventory, hosts, purpose, bury)) is not None:
         who = f"{shown_owner(lease.owner)} ({lease.purpose})"
         if time.monotonic() > deadline:
             raise Conflict(f"the host is held by {who}", resource="host", remedy="wait for it, or end that process")

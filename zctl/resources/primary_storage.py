@@ -8,7 +8,7 @@ from sqlalchemy import String, func, select
 
 from zctl.errors import Refused
 from zctl.plan import hoststate
-from zctl.plan.fragments import Fragment
+from zctl.plan.fragments import Fragment, Tombstone
 from zctl.resources.base import Computed, Resource, attr, now, ref
 from zctl.resources.internal import StorageHost
 from zctl.resources.places import host_ids, hosts_of_network, is_on_host
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from zctl.plan.snapshot import Snapshot
 
+MARKER = ".zctl-storage"
 NOT_A_HOME = ("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sbin", "/sys", "/usr", "/var")
 
 
@@ -83,6 +84,22 @@ class PrimaryStorage(Resource, table=True):
     def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:
         """Every host that has it."""
         return {host: [self.id] for host in host_ids(hosts_of_network(snapshot, self.zone_id, self.cluster_id))}
+
+    def leftovers(self, snapshot: Snapshot, host: str) -> list[Tombstone]:
+        """What it leaves on one host without volumes: cached images, and the marker that says whose the folder is."""
+        from zctl.resources.image import Image
+        from zctl.resources.volume import image_path
+
+        files = [(image.id, image.name, image_path(image, self)) for image in snapshot.all(Image)]
+        files.append((self.id, self.name, f"{self.path}/{MARKER}"))
+        return [
+            Tombstone(host, "storage", {"uuid": key, "name": name, "storage": self.id, "path": path}) for key, name, path in files
+        ]
+
+    def purge(self, snapshot: Snapshot) -> list[Tombstone]:
+        """Its cached images and markers, on every host or once where they share it."""
+        hosts = sorted(self.scope(snapshot))
+        return [grave for host in (hosts if self.kind == "local" else hosts[:1]) for grave in self.leftovers(snapshot, host)]
 
     def absorb(self, db: Session, host: str, observed: dict[str, Any]) -> None:
         """Remember capacity, and which file system the host saw."""

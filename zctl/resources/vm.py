@@ -10,7 +10,7 @@ from zctl.errors import Invalid
 from zctl.plan import hoststate
 from zctl.plan.fragments import Fragment, Tombstone
 from zctl.plan.names import bridge_name, tap_name
-from zctl.resources.base import HOSTNAME_PATTERN, HOSTNAME_RULE, Computed, Input, Resource, attr, ref
+from zctl.resources.base import HOSTNAME_PATTERN, HOSTNAME_RULE, Computed, Input, OnDelete, Resource, attr, ref
 from zctl.resources.host import Host
 from zctl.resources.image import Image
 from zctl.resources.instance_offering import MIB, InstanceOffering
@@ -98,6 +98,12 @@ class Vm(Resource, table=True):
         from zctl.resources.room import require_vm_room
 
         require_vm_room(db, self)
+
+    def on_parent_delete(self, field: str) -> OnDelete:
+        """A host's running VMs keep it; stopped ones, and those of a host that is lost, may start elsewhere."""
+        if field == "host_id" and self.power == "Running" and self.state != "Unknown":
+            return "refuse"
+        return super().on_parent_delete(field)
 
     def revise(self, db: Session, inputs: dict[str, Any], changed: set[str]) -> list[Resource]:
         """Follow a new offering; add network cards for networks it shall be on, refuse silent removal."""

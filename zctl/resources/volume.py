@@ -132,8 +132,9 @@ class Volume(Resource, table=True):
             "uuid": self.id, "name": self.name, "storage": storage.id, "path": self.path(storage)})]
 
     def absorb(self, db: Session, host: str, observed: dict[str, Any]) -> None:
-        """The file is there."""
-        self.state = "Ready"
+        """The file is there, unless the host says otherwise."""
+        if observed.get("present", True):
+            self.state = "Ready"
 
 
 def image_path(image: Image, storage: PrimaryStorage) -> str:

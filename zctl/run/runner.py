@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
 import uuid
@@ -20,14 +21,17 @@ from zctl.run.render import write_run
 from zctl.run.values import HostResult, HostRun, Result
 
 KEPT_FOLDERS = 10
+OWNER_VARIABLE = "ZCTL_OWNER"
 Watcher = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run: the folder for private files, hosts at a time, check mode, whether to keep everything for a look."""
+    """How to run: the folder for private files, who runs it (all its processes carry that), hosts at a time, check mode,
+    whether to keep everything for a look."""
 
     folder: Path
+    owner: str = ""
     forks: int = 20
     check: bool = False
     keep: bool = False
@@ -43,20 +47,21 @@ def execute(runs: list[HostRun], settings: Settings, watch: Watcher) -> dict[str
     command = ["--forks", str(settings.forks)] + (["--check", "--diff"] if settings.check else [])
     runner = ansible_runner.run(
         private_data_dir=str(folder), playbook="converge.yml", cmdline=" ".join(command), quiet=True,
-        envvars=environment(folder), event_handler=collector.take, settings={"suppress_env_files": True},
+        envvars=environment(folder, settings.owner), event_handler=collector.take, settings={"suppress_env_files": True},
     )
     collector.finish(runner.status, folder)
     tidy(settings, folder, keep=settings.keep or not all(result.ok for result in collector.hosts.values()))
     return collector.hosts
 
 
-def environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path, owner: str) -> dict[str, str]:
     """Ansible's settings for the run; a user's own ansible.cfg does not count."""
     own = str(Path(sys.executable).parent)
     config = folder / "ansible.cfg"
     config.write_text("[defaults]\n")
     return {
         "PATH": f"{own}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}",
+        OWNER_VARIABLE: owner,
         "ANSIBLE_CONFIG": str(config),
         "ANSIBLE_COLLECTIONS_PATH": str(CONTENT),
         "ANSIBLE_PIPELINING": "true",
@@ -149,3 +154,20 @@ def require_ansible() -> None:
     if shutil.which("ansible-playbook", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}") is None:
         raise HostError("ansible-playbook is not installed", remedy="pip install zctl installs it; check the environment")
 
+
+
+def end_leftovers(owner: str) -> int:
+    """Kill what a dead zctl process left running here, so that it cannot go on with a state of yesterday.
+
+    Returns how many processes that were. They are known by the owner in their environment.
+    """
+    mark = f"{OWNER_VARIABLE}={owner}".encode()
+    count = 0
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in path.read_bytes().split(b"\0"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+                count += 1
+        except (OSError, ValueError):
+            continue  # it has ended meanwhile, or is not ours
+    return count
