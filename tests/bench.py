@@ -33,7 +33,8 @@ for number in range(count):
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", "qcow2", path], check=True)
     made.append(connection.defineXML(f'''<domain type="qemu"><name>bare-{number}</name><uuid>{uuid.uuid4()}</uuid>
 <memory unit="MiB">96</memory><vcpu>1</vcpu><os><type>hvm</type></os><devices>
-<disk type="file" device="disk"><driver name="qemu" type="qcow2"/><source file="{path}"/><target dev="vda" bus="virtio"/></disk>
+<disk type="file" device="disk"><driver name="qemu" type="qcow2"/><source file="{path}"/>
+<target dev="vda" bus="virtio"/></disk>
 <console type="pty"/></devices></domain>'''))
 for number, domain in enumerate(made):
     domain.undefine()
@@ -86,8 +87,12 @@ def start_up(folder: Path) -> list[Figure]:
     zctl = [str(Path(sys.executable).parent / "zctl")]
     return [
         Figure("zctl --help / import typer", median(lambda: run([*zctl, "--help"])), help_floor, 2),
-        Figure("zctl vm list, 1,000 VMs / import sqlmodel, typer, rich.table",
-               median(lambda: run([*zctl, "vm", "list"], ZCTL_HOME=str(folder))), list_floor, 1.5),
+        Figure(
+            "zctl vm list, 1,000 VMs / import sqlmodel, typer, rich.table",
+            median(lambda: run([*zctl, "vm", "list"], ZCTL_HOME=str(folder))),
+            list_floor,
+            1.5,
+        ),
     ]
 
 
@@ -125,17 +130,36 @@ def fill(folder: Path, count: int) -> None:
 
 def bare_run(folder: Path, lab: Lab, hosts: list[str]) -> Callable[[], None]:
     """One task of plain Ansible against lab hosts, as well set up as can be: the floor of all runs."""
-    inventory = {"all": {"hosts": {
-        host.name: {
-            "ansible_host": host.address, "ansible_user": "root", "ansible_ssh_private_key_file": str(lab.ssh_key),
-            "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab.folder}/known_hosts", "ansible_python_interpreter": "/usr/bin/python3",
-        } for host in lab.hosts if host.name in hosts
-    }}}
+    inventory = {
+        "all": {
+            "hosts": {
+                host.name: {
+                    "ansible_host": host.address,
+                    "ansible_user": "root",
+                    "ansible_ssh_private_key_file": str(lab.ssh_key),
+                    "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab.folder}/known_hosts",
+                    "ansible_python_interpreter": "/usr/bin/python3",
+                }
+                for host in lab.hosts
+                if host.name in hosts
+            }
+        }
+    }
     (folder / "bare.json").write_text(json.dumps(inventory))
     (folder / "bare.yml").write_text("- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.ping:\n")
-    argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(folder / "bare.json"), str(folder / "bare.yml")]
-    return lambda: run(argv, ANSIBLE_PIPELINING="true", ANSIBLE_COLLECTIONS_PATH=str(CONTENT), ANSIBLE_CONFIG="/dev/null",
-                       ANSIBLE_SSH_ARGS="-o ControlMaster=auto -o ControlPersist=60s")
+    argv = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "-i",
+        str(folder / "bare.json"),
+        str(folder / "bare.yml"),
+    ]
+    return lambda: run(
+        argv,
+        ANSIBLE_PIPELINING="true",
+        ANSIBLE_COLLECTIONS_PATH=str(CONTENT),
+        ANSIBLE_CONFIG="/dev/null",
+        ANSIBLE_SSH_ARGS="-o ControlMaster=auto -o ControlPersist=60s",
+    )
 
 
 def vms(folder: Path) -> list[Figure]:
@@ -148,7 +172,19 @@ def vms(folder: Path) -> list[Figure]:
         cloud = Cloud(folder / "lab", lab)
         cloud.ok("init")
         cloud.ok("apply", "-f", "-", stdin=manifest(lab, image.qcow2))
-        cloud.ok("vm", "create", "warm", "--image", "tiny", "--instance-offering", "small", "--network", "flat", "--host", "h1")
+        cloud.ok(
+            "vm",
+            "create",
+            "warm",
+            "--image",
+            "tiny",
+            "--instance-offering",
+            "small",
+            "--network",
+            "flat",
+            "--host",
+            "h1",
+        )
         found.append(one_vm(folder, cloud))
         found.append(hundred_vms(folder, cloud))
     finally:
@@ -162,8 +198,23 @@ def one_vm(folder: Path, cloud: Cloud) -> Figure:
     bare()
     names = iter(range(ROUNDS))
     floor = median(bare)
-    took = median(lambda: void(cloud.ok(
-        "vm", "create", f"one-{next(names)}", "--image", "tiny", "--instance-offering", "small", "--network", "flat", "--host", "h1")))
+    took = median(
+        lambda: void(
+            cloud.ok(
+                "vm",
+                "create",
+                f"one-{next(names)}",
+                "--image",
+                "tiny",
+                "--instance-offering",
+                "small",
+                "--network",
+                "flat",
+                "--host",
+                "h1",
+            )
+        )
+    )
     cloud.ok("vm", "delete", *(f"one-{number}" for number in range(ROUNDS)), "warm", "--yes")
     return Figure("zctl vm create / one-task ansible-playbook run", took, floor, 3)
 
@@ -173,24 +224,42 @@ def hundred_vms(folder: Path, cloud: Cloud) -> Figure:
     bare = bare_run(folder, cloud.lab, ["h1", "h2", "h3"])
     bare()
     shares = {"h1": 34, "h2": 33, "h3": 33}
-    images = {host: cloud.lab.ssh(host, "ls /var/lib/zctl/storage/images/*.qcow2 2>/dev/null | head -1 || true").strip() for host in shares}
+    images = {
+        host: cloud.lab.ssh(host, "ls /var/lib/zctl/storage/images/*.qcow2 2>/dev/null | head -1 || true").strip()
+        for host in shares
+    }
     for number, host in enumerate(shares):
         if not images[host]:
             name = f"seed-{number}"
-            cloud.ok("vm", "create", name, "--image", "tiny", "--instance-offering", "small", "--host", host, "--power", "Stopped")
+            cloud.ok(
+                "vm",
+                "create",
+                name,
+                "--image",
+                "tiny",
+                "--instance-offering",
+                "small",
+                "--host",
+                host,
+                "--power",
+                "Stopped",
+            )
             cloud.ok("vm", "delete", name, "--yes")
             images[host] = cloud.lab.ssh(host, "ls /var/lib/zctl/storage/images/*.qcow2 | head -1").strip()
         cloud.lab.ssh(host, "cat > /var/tmp/bare.py", stdin=BARE_LOOP)
 
     def loop() -> None:
         running = [
-            subprocess.Popen(cloud.lab.ssh_argv(host, f"python3 /var/tmp/bare.py {count} {images[host]}"), stdin=subprocess.DEVNULL)
+            subprocess.Popen(
+                cloud.lab.ssh_argv(host, f"python3 /var/tmp/bare.py {count} {images[host]}"), stdin=subprocess.DEVNULL
+            )
             for host, count in shares.items()
         ]
         assert all(process.wait() == 0 for process in running)
 
     text = "---\n".join(
-        f"kind: Vm\nname: many-{number}\nspec: {{image: tiny, instance_offering: small, power: Stopped, host: h{number % 3 + 1}}}\n"
+        f"kind: Vm\nname: many-{number}\n"
+        f"spec: {{image: tiny, instance_offering: small, power: Stopped, host: h{number % 3 + 1}}}\n"
         for number in range(100)
     )
     (folder / "many.yaml").write_text(text)

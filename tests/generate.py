@@ -40,7 +40,10 @@ def commands() -> list[list[str]]:
         if name == "lab":
             from zctl.cli.lab import app
 
-            found += [["lab"], *(["lab", command.name or command.callback.__name__] for command in app.registered_commands)]
+            found += [
+                ["lab"],
+                *(["lab", command.name or command.callback.__name__] for command in app.registered_commands),
+            ]
         else:
             found.append([name])
     for noun in sorted(noun_files()):
@@ -55,14 +58,25 @@ def cli_reference() -> str:
     from zctl.cli.main import app
 
     lines = [
-        "# Command line reference", "", "Generated from the declarations by `./dev generate`; a test keeps it up to date.", "",
-        "Exit codes of every command: 0 done, 1 failed, 2 misuse (also for values that are not legal).", "",
+        "# Command line reference",
+        "",
+        "Generated from the declarations by `./dev generate`; a test keeps it up to date.",
+        "",
+        "Exit codes of every command: 0 done, 1 failed, 2 misuse (also for values that are not legal).",
+        "",
     ]
     runner = CliRunner()
     for words in commands():
         answer = runner.invoke(app, [*words, "--help"], prog_name="zctl", env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
         assert answer.exit_code == 0, (words, answer.output)
-        lines += [f"{'##' if len(words) < 2 else '###'} {' '.join(['zctl', *words])}", "", "```text", answer.output.strip(), "```", ""]
+        lines += [
+            f"{'##' if len(words) < 2 else '###'} {' '.join(['zctl', *words])}",
+            "",
+            "```text",
+            answer.output.strip(),
+            "```",
+            "",
+        ]
     return "\n".join(line.rstrip() for line in "\n".join(lines).split("\n"))
 
 
@@ -73,11 +87,27 @@ def resource_reference() -> str:
     from zctl.resources.spec import is_required
 
     words = {"always": "any time", "create": "at creation", "never": "by zctl"}
-    gone = {"refuse": "refused while in use", "cascade": "with `--cascade`", "owned": "goes with it", "detach": "reference is cut"}
-    lines = ["# Resource types", "", "Generated from the declarations by `./dev generate`; a test keeps it up to date.", ""]
+    gone = {
+        "refuse": "refused while in use",
+        "cascade": "with `--cascade`",
+        "owned": "goes with it",
+        "detach": "reference is cut",
+    }
+    lines = [
+        "# Resource types",
+        "",
+        "Generated from the declarations by `./dev generate`; a test keeps it up to date.",
+        "",
+    ]
     for cls in sorted(all_classes(), key=lambda c: c.noun):
-        lines += [f"## {cls.noun}", "", f"{inspect.getdoc(cls)} Kind: `{cls.__name__}`.", "",
-                  "| field | set | meaning | when the other is deleted |", "|---|---|---|---|"]
+        lines += [
+            f"## {cls.noun}",
+            "",
+            f"{inspect.getdoc(cls)} Kind: `{cls.__name__}`.",
+            "",
+            "| field | set | meaning | when the other is deleted |",
+            "|---|---|---|---|",
+        ]
         for field, about in attrs(cls).items():
             if about.listed == "hidden":
                 continue
@@ -86,8 +116,10 @@ def resource_reference() -> str:
             unit = f" ({about.unit})" if about.unit else ""
             legal = f"; one of {', '.join(about.choices)}" if about.choices else ""
             target = f"; a {about.ref}" if about.ref else ""
-            lines.append(f"| `{public}`{' *' if required else ''} | {words[about.when]} | {about.help}{unit}{legal}{target} |"
-                         f" {gone[about.on_delete] if about.ref else ''} |")
+            lines.append(
+                f"| `{public}`{' *' if required else ''} | {words[about.when]} | {about.help}{unit}{legal}{target} |"
+                f" {gone[about.on_delete] if about.ref else ''} |"
+            )
         for name, given in cls.inputs.items():
             lines.append(f"| `{name}` | at creation{' and update' if given.update else ''} | {given.help} | |")
         for name, computed in cls.computed.items():
@@ -104,7 +136,9 @@ def everything() -> dict[str, str]:
 
 def stale() -> list[str]:
     """The generated files that differ from what is in the tree."""
-    return [name for name, text in everything().items() if not (ROOT / name).exists() or (ROOT / name).read_text() != text]
+    return [
+        name for name, text in everything().items() if not (ROOT / name).exists() or (ROOT / name).read_text() != text
+    ]
 
 
 def main() -> None:

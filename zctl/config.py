@@ -73,7 +73,9 @@ def read_file(path: Path) -> dict[str, Any]:
         raise Misuse(f"cannot read {path}: {error}", remedy="mend or remove the file") from None
     for name, value in found.items():
         if name not in SETTABLE:
-            raise Misuse(f"{path}: there is no setting {name!r}", remedy=did_you_mean(name, SETTABLE) or ", ".join(SETTABLE))
+            raise Misuse(
+                f"{path}: there is no setting {name!r}", remedy=did_you_mean(name, SETTABLE) or ", ".join(SETTABLE)
+            )
         if not isinstance(value, SETTABLE[name]):
             raise Misuse(f"{path}: {name} must be of type {SETTABLE[name].__name__}")
     return found

@@ -43,13 +43,13 @@ class InventoryModule(BaseInventoryPlugin):
         """Whether a file is meant for this plugin, by its name."""
         return super().verify_file(path) and path.endswith(("zctl.yml", "zctl.yaml"))
 
-    def parse(self, inventory, loader, path, cache=True):  # noqa: ANN001, ANN201 - Ansible's signature
+    def parse(self, inventory, loader, path, cache=True):
         """Fill Ansible's inventory. Raises AnsibleParserError with zctl's own words."""
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
         try:
-            from zctl.errors import ZctlError
             from zctl.actions.ansible_inventory import read
+            from zctl.errors import ZctlError
         except ImportError as error:
             raise AnsibleParserError(f"the zctl package is not in Ansible's Python: {error}") from error
         try:

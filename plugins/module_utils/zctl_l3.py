@@ -51,7 +51,11 @@ def read_stored() -> dict[str, dict[str, Any]]:
 def read_leases(uuid: str) -> dict[str, str]:
     """The lease files of a network: NIC uuid to text."""
     folder = FOLDER / uuid / "hosts"
-    return {path.name: read_text(path) or "" for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else {}
+    return (
+        {path.name: read_text(path) or "" for path in folder.iterdir() if not path.name.startswith(".")}
+        if folder.is_dir()
+        else {}
+    )
 
 
 def machine_id() -> str:
@@ -170,11 +174,21 @@ def leases(network: dict[str, Any], scope: list[str] | None, check: bool, usable
             found.append(result("lease", lease, "failed", f"l3-network {network['name']} is not served on this host"))
             continue
         word = next((word for word in ("added", "changed") if key in changes[word]), "")
-        found.append(result("lease", lease, "changed" if word else "unchanged", f"lease {word}" if word else "it is there already", ip=lease["ip"]))
+        found.append(
+            result(
+                "lease",
+                lease,
+                "changed" if word else "unchanged",
+                f"lease {word}" if word else "it is there already",
+                ip=lease["ip"],
+            )
+        )
         if word and not check:
             write_text(FOLDER / uuid / "hosts" / key, texts[key])
     for key in sorted(changes["removed"]):
-        found.append(result("lease", {"uuid": key, "name": present[key].strip().rpartition(",")[2]}, "removed", "lease removed"))
+        found.append(
+            result("lease", {"uuid": key, "name": present[key].strip().rpartition(",")[2]}, "removed", "lease removed")
+        )
         if not check:
             (FOLDER / uuid / "hosts" / key).unlink(missing_ok=True)
     if (changes["removed"] or changes["changed"]) and not check and usable:

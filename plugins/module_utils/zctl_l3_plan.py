@@ -8,7 +8,9 @@ from typing import Any
 
 LEASE_TIME = "1h"
 MADE = "# Made by zctl; zctl converge writes it anew.\n"
-DNSMASQ_UNIT = MADE + """[Unit]
+DNSMASQ_UNIT = (
+    MADE
+    + """[Unit]
 Description=zctl: DHCP of l3-network %i
 Documentation=file:/etc/zctl/l3/%i/network.json
 Requires=zctl-net.service
@@ -24,6 +26,7 @@ RestartSec=1
 [Install]
 WantedBy=multi-user.target
 """
+)
 
 
 def namespace_mac(machine: str, uuid: str) -> str:
@@ -46,8 +49,18 @@ def dnsmasq_config(network: dict[str, Any], folder: str) -> str:
     """dnsmasq(8)'s settings: answers known MACs only, with the addresses of the inventory, and nobody else."""
     subnet = ipaddress.ip_network(network["cidr"])
     lines = [
-        "port=0", "no-resolv", "no-hosts", "no-ping", "leasefile-ro", "quiet-dhcp", "bind-interfaces", "interface=eth0",
-        "except-interface=lo", "dhcp-authoritative", "pid-file=", "dhcp-lease-max=65536",
+        "port=0",
+        "no-resolv",
+        "no-hosts",
+        "no-ping",
+        "leasefile-ro",
+        "quiet-dhcp",
+        "bind-interfaces",
+        "interface=eth0",
+        "except-interface=lo",
+        "dhcp-authoritative",
+        "pid-file=",
+        "dhcp-lease-max=65536",
         f"dhcp-range={subnet.network_address},static,{subnet.netmask},{LEASE_TIME}",
         "dhcp-ignore=tag:!known",
         f"dhcp-hostsdir={folder}/hosts",
@@ -124,7 +137,8 @@ def filter_rules(inventory: str, networks: list[dict[str, Any]], macs: dict[str,
 def namespace_lines(network: dict[str, Any], mac: str, bridge_mtu: int) -> tuple[list[str], list[str]]:
     """Lines for `ip -batch` that make a network's namespace port: on the host, and within the namespace."""
     outside = [
-        f"link add name {network['veth']} mtu {bridge_mtu} type veth peer name eth0 netns {network['namespace']} mtu {bridge_mtu}",
+        f"link add name {network['veth']} mtu {bridge_mtu} type veth"
+        f" peer name eth0 netns {network['namespace']} mtu {bridge_mtu}",
         f"link set dev {network['veth']} alias zctl:{network['inventory']}:{network['uuid']}",
         f"link set dev {network['veth']} master {network['bridge']}",
         f"link set dev {network['veth']} up",

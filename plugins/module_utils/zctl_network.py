@@ -49,7 +49,9 @@ def read_stored(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
     return found
 
 
-def converge(inventory: str, state: dict[str, Any], scope: list[str] | None, check: bool, patience: int) -> dict[str, Any]:
+def converge(
+    inventory: str, state: dict[str, Any], scope: list[str] | None, check: bool, patience: int
+) -> dict[str, Any]:
     """Bring the networks in scope to their desired state; returns what a module returns, with `try_pending`."""
     stored = read_stored()
     results: list[dict[str, Any]] = []
@@ -72,20 +74,28 @@ def converge(inventory: str, state: dict[str, Any], scope: list[str] | None, che
     answer = outcome(results)
     if answer["changed"]:
         answer["diff"] = {
-            "before": json.dumps({u: e["name"] for u, e in stored.items() if e.get("inventory") == inventory}, indent=1) + "\n",
-            "after": "\n".join(f"{e['kind']} {e['name']}: {e['reason']}" for e in results if e["result"] != "unchanged") + "\n",
+            "before": json.dumps({u: e["name"] for u, e in stored.items() if e.get("inventory") == inventory}, indent=1)
+            + "\n",
+            "after": "\n".join(f"{e['kind']} {e['name']}: {e['reason']}" for e in results if e["result"] != "unchanged")
+            + "\n",
         }
     return {**answer, "try_pending": pending and not check, "networks": sorted(after)}
 
 
-def bring(inventory: str, network: dict[str, Any], management: str | None, stored: dict[str, Any] | None, check: bool,
-          patience: int) -> tuple[dict[str, Any], bool]:
+def bring(
+    inventory: str,
+    network: dict[str, Any],
+    management: str | None,
+    stored: dict[str, Any] | None,
+    check: bool,
+    patience: int,
+) -> tuple[dict[str, Any], bool]:
     """One network; True beside the result when the change is a try that waits to be confirmed."""
     facts = read_facts()
     steps = plan_network(network, facts, inventory, management, stored)
     taken = steps.taken or (stored or {}).get("taken")
     wanted = {**network, "inventory": inventory, "management_address": management, "taken": taken}
-    is_new = {k: v for k, v in (stored or {}).items()} != wanted
+    is_new = (stored or {}) != wanted
     if not steps.lines and not is_new:
         return result("l2-network", network, "unchanged", "it is there already"), False
     words = "; ".join(steps.words) or "written down for the next start"

@@ -84,7 +84,9 @@ def routes_of(routes: list[dict[str, Any]], name: str) -> list[str]:
     return found
 
 
-def plan_network(network: dict[str, Any], facts: Facts, inventory: str, management: str | None, stored: dict[str, Any] | None) -> Steps:
+def plan_network(
+    network: dict[str, Any], facts: Facts, inventory: str, management: str | None, stored: dict[str, Any] | None
+) -> Steps:
     """The steps that bring one network to its desired state; none when it is there. Raises Impossible."""
     steps = Steps()
     bridge, mark = network["bridge"], mark_of(inventory, network)
@@ -126,7 +128,11 @@ def plan_nic(network: dict[str, Any], facts: Facts, steps: Steps, stored: dict[s
         steps.add(f"link set dev {name} master {bridge}", f"NIC {name} plugged into {bridge}")
     if "UP" not in link.get("flags", []):
         steps.add(f"link set dev {name} up", f"NIC {name} set up" if master else "")
-    present = [f"{e['local']}/{e['prefixlen']}" for e in facts.links.get(bridge, {}).get("addr_info", []) if e.get("scope") != "link"]
+    present = [
+        f"{e['local']}/{e['prefixlen']}"
+        for e in facts.links.get(bridge, {}).get("addr_info", [])
+        if e.get("scope") != "link"
+    ]
     if addresses or [a for a in wanted if a not in present]:
         all_routes = routes + [r for r in recorded.get("routes", []) if r not in routes]
         if addresses:
@@ -155,7 +161,12 @@ def plan_tunnel(network: dict[str, Any], facts: Facts, mark: str, management: st
         if have.get("ifalias") != mark:
             raise Impossible(f"there is a device {device} that is not zctl's: rename or remove it")
         data = have.get("linkinfo", {}).get("info_data", {})
-        if (data.get("id"), data.get("group"), data.get("link"), data.get("local")) != (network["vni"], network["group"], under, local):
+        if (data.get("id"), data.get("group"), data.get("link"), data.get("local")) != (
+            network["vni"],
+            network["group"],
+            under,
+            local,
+        ):
             steps.add(f"link del dev {device}", f"tunnel {device} made anew over {under}")
             have = None
     if have is None:
@@ -209,7 +220,7 @@ def default_device(facts: Facts) -> str | None:
 
 
 def plan_removal(stored: dict[str, Any], facts: Facts, inventory: str) -> Steps:
-    """The steps that take a network away and give a taken NIC back what it had. Raises Impossible while VMs are on it."""
+    """The steps that take a network away and give a taken NIC back what it had. Impossible while VMs are on it."""
     steps = Steps()
     bridge = stored["bridge"]
     link = facts.links.get(bridge)
@@ -217,17 +228,23 @@ def plan_removal(stored: dict[str, Any], facts: Facts, inventory: str) -> Steps:
         raise Impossible(f"device {bridge} is not zctl's any more: it is left alone")
     guests = [name for name in facts.ports(bridge) if name.startswith(("zt-", "vnet"))]
     if guests:
-        raise Impossible(f"{len(guests)} network cards of VMs are still plugged into {bridge}: delete or stop those VMs first")
+        raise Impossible(
+            f"{len(guests)} network cards of VMs are still plugged into {bridge}: delete or stop those VMs first"
+        )
     taken = stored.get("taken")
     nic = stored.get("interface")
     if stored["kind"] == "no-vlan" and nic in facts.links and facts.links[nic].get("master") == bridge:
         steps.add(f"link set dev {nic} nomaster", f"NIC {nic} given back")
         if taken:
-            present = [f"{e['local']}/{e['prefixlen']}" for e in (link or {}).get("addr_info", []) if e.get("scope") != "link"]
+            present = [
+                f"{e['local']}/{e['prefixlen']}" for e in (link or {}).get("addr_info", []) if e.get("scope") != "link"
+            ]
             move(steps, bridge, nic, present, taken["addresses"], [])
             for route in taken["routes"]:
                 steps.add(f"route replace {route} dev {nic}")
-    if stored.get("device") in facts.links and facts.links[stored["device"]].get("ifalias") == mark_of(inventory, stored):
+    if stored.get("device") in facts.links and facts.links[stored["device"]].get("ifalias") == mark_of(
+        inventory, stored
+    ):
         steps.add(f"link del dev {stored['device']}")
     if link is not None:
         steps.add(f"link del dev {bridge}", f"bridge {bridge} removed")

@@ -1,4 +1,4 @@
-"""Taking over a NIC that is in use: a try that undoes itself unless it is confirmed, and what keeps network managers away."""
+"""Taking over a NIC in use: a try that undoes itself unless it is confirmed, and what keeps network managers away."""
 
 from __future__ import annotations
 
@@ -26,13 +26,22 @@ TRIES = Path("/var/lib/zctl/net-try")
 L2 = Path("/etc/zctl/l2")
 LIBRARY = Path("/usr/local/lib/zctl")
 PARTS = (
-    "zctl_system", "zctl_results", "zctl_network_plan", "zctl_network_try", "zctl_network", "zctl_l3_plan", "zctl_l3", "zctl_boot",
+    "zctl_system",
+    "zctl_results",
+    "zctl_network_plan",
+    "zctl_network_try",
+    "zctl_network",
+    "zctl_l3_plan",
+    "zctl_l3",
+    "zctl_boot",
 )
 NETWORKD = Path("/etc/systemd/network")
 NETWORK_MANAGER = Path("/etc/NetworkManager/conf.d")
 UNITS = Path("/etc/systemd/system")
 MADE = "# Made by zctl; removed with the network it is for.\n"
-NET_UNIT = MADE + """[Unit]
+NET_UNIT = (
+    MADE
+    + """[Unit]
 Description=zctl: bridges, tunnels and network namespaces
 Documentation=file:/etc/zctl
 After=network-pre.target systemd-networkd.service networking.service NetworkManager.service nftables.service
@@ -46,6 +55,7 @@ ExecStart=/usr/bin/python3 /usr/local/lib/zctl/zctl_boot.py boot
 [Install]
 WantedBy=multi-user.target
 """
+)
 
 
 def source_of(part: str) -> str | None:
@@ -85,10 +95,19 @@ def begin(network: dict[str, Any], patience: int) -> None:
     install_boot()
     write_json(TRIES / f"{network['uuid']}.json", network)
     succeeds(["systemctl", "stop", f"{try_unit(network['uuid'])}.timer"])
-    run([
-        "systemd-run", "--quiet", f"--on-active={patience}", "--timer-property=AccuracySec=100ms",
-        f"--unit={try_unit(network['uuid'])}", "/usr/bin/python3", str(LIBRARY / "zctl_boot.py"), "revert", network["uuid"],
-    ])
+    run(
+        [
+            "systemd-run",
+            "--quiet",
+            f"--on-active={patience}",
+            "--timer-property=AccuracySec=100ms",
+            f"--unit={try_unit(network['uuid'])}",
+            "/usr/bin/python3",
+            str(LIBRARY / "zctl_boot.py"),
+            "revert",
+            network["uuid"],
+        ]
+    )
 
 
 def confirm() -> list[str]:
@@ -131,7 +150,9 @@ def keep_managers_away(network: dict[str, Any]) -> None:
     nic = network.get("interface") if network["kind"] == "no-vlan" else None
     changed = False
     if succeeds(["systemctl", "is-active", "--quiet", "systemd-networkd.service"]):
-        changed |= write_text(NETWORKD / "05-zctl.network", MADE + "[Match]\nName=zbr-* zvx-* zv-* zt-*\n\n[Link]\nUnmanaged=yes\n")
+        changed |= write_text(
+            NETWORKD / "05-zctl.network", MADE + "[Match]\nName=zbr-* zvx-* zv-* zt-*\n\n[Link]\nUnmanaged=yes\n"
+        )
         if nic:
             text = MADE + f"[Match]\nName={nic}\n\n[Link]\nUnmanaged=yes\n"
             changed |= write_text(NETWORKD / f"05-zctl-{network['uuid'][:8]}.network", text)
@@ -149,7 +170,10 @@ def keep_managers_away(network: dict[str, Any]) -> None:
 
 def let_managers_back(network: dict[str, Any]) -> None:
     """Give a NIC back to its network manager."""
-    for path in (NETWORKD / f"05-zctl-{network['uuid'][:8]}.network", NETWORK_MANAGER / f"90-zctl-{network['uuid'][:8]}.conf"):
+    for path in (
+        NETWORKD / f"05-zctl-{network['uuid'][:8]}.network",
+        NETWORK_MANAGER / f"90-zctl-{network['uuid'][:8]}.conf",
+    ):
         if path.exists():
             path.unlink()
             succeeds(["networkctl", "reload"] if path.parent == NETWORKD else ["nmcli", "general", "reload", "conf"])

@@ -55,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 results:
-  description: One entry for each network and lease with C(uuid), C(kind), C(name), C(result), C(reason) and C(observed).
+  description: One entry for each network and lease with C(uuid), C(kind), C(name), C(result) and C(reason).
   returned: always
   type: list
   elements: dict

@@ -74,7 +74,9 @@ try_pending:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec=argument_spec(confirm={"type": "bool", "default": False}, patience={"type": "int", "default": 30}),
+        argument_spec=argument_spec(
+            confirm={"type": "bool", "default": False}, patience={"type": "int", "default": 30}
+        ),
         supports_check_mode=True,
     )
     take_turns()
@@ -83,7 +85,9 @@ def main() -> None:
         if values["confirm"]:
             kept = zctl_network_try.confirm()
             module.exit_json(changed=bool(kept), confirmed=kept, results=[], try_pending=False)
-        answer = zctl_network.converge(values["inventory"], values["state"], values["scope"], module.check_mode, values["patience"])
+        answer = zctl_network.converge(
+            values["inventory"], values["state"], values["scope"], module.check_mode, values["patience"]
+        )
     except (Trouble, OSError) as error:
         module.fail_json(msg=str(error), results=[])
     finish(module, answer)

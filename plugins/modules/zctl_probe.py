@@ -6,7 +6,12 @@ from __future__ import annotations
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.zctl.cloud.plugins.module_utils.zctl_probe import answer_of, arping_command, device_of, link_command
+from ansible_collections.zctl.cloud.plugins.module_utils.zctl_probe import (
+    answer_of,
+    arping_command,
+    device_of,
+    link_command,
+)
 
 DOCUMENTATION = r"""
 ---
@@ -50,10 +55,17 @@ def main() -> None:
     for target in module.params["targets"]:
         _code, links, _err = module.run_command(link_command(target["namespace"]))
         device = device_of(links)
-        asked.append((target, device and subprocess.Popen(
-            arping_command(target["namespace"], device, target["ip"]),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )))
+        asked.append(
+            (
+                target,
+                device
+                and subprocess.Popen(
+                    arping_command(target["namespace"], device, target["ip"]),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                ),
+            )
+        )
     results = [answer_of(target, process is not None and process.wait() == 0) for target, process in asked]
     module.exit_json(changed=False, results=results)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
+from sqlmodel import col
 
 from zctl.inventory import outstanding
 from zctl.inventory.outstanding import EVERYTHING
@@ -43,7 +44,7 @@ def close_grave(db: Session, host: str, entry: Result) -> None:
     """A removal that is done, or for which nothing was left to do, is forgotten."""
     if entry.result != "removed" and (entry.result != "unchanged" or entry.observed):
         return
-    for grave in db.scalars(select(Grave).where(Grave.host_id == host, Grave.concern == entry.concern)):
+    for grave in db.scalars(select(Grave).where(col(Grave.host_id) == host, col(Grave.concern) == entry.concern)):
         if grave.entry["uuid"] == entry.uuid:
             db.delete(grave)
 
@@ -68,7 +69,7 @@ def take_domains(db: Session, host: str, found: HostResult) -> None:
         return
     states = {entry["uuid"]: entry for entry in seen}
     reported = {entry.uuid for entry in found.results if entry.kind == "vm"}
-    for vm in db.scalars(select(Vm).where(Vm.host_id == host)):
+    for vm in db.scalars(select(Vm).where(col(Vm.host_id) == host)):
         if vm.id in reported:
             continue
         before = vm.state
@@ -84,7 +85,9 @@ def take_host_state(db: Session, host: Host, found: HostResult) -> None:
     before = host.state
     if found.unreachable:
         host.state, host.problem = "Disconnected", found.unreachable[:1000]
-        for vm in db.scalars(select(Vm).where(Vm.host_id == host.id, Vm.state.in_(("Running", "Starting", "Stopping")))):  # type: ignore[attr-defined]
+        for vm in db.scalars(
+            select(Vm).where(col(Vm.host_id) == host.id, col(Vm.state).in_(("Running", "Starting", "Stopping")))
+        ):
             vm.state = "Unknown"
     elif found.failure:
         host.problem = found.failure[:1000]
@@ -107,13 +110,15 @@ def reject_foreign_storage(db: Session, host: str, found: HostResult) -> None:
         storage = db.get(PrimaryStorage, entry.uuid)
         if storage is None or storage.kind == "local":
             continue
-        others = select(StorageHost).where(StorageHost.storage_id == storage.id, StorageHost.host_id != host)
+        others = select(StorageHost).where(col(StorageHost.storage_id) == storage.id, col(StorageHost.host_id) != host)
         foreign = [row for row in db.scalars(others) if row.token and row.token != token]
         if foreign:
             other = db.get(Host, foreign[0].host_id)
             entry.result = "failed"
-            entry.reason = (f"{storage.path} is another file system than on host {other.name if other else '?'}:"
-                            " mount the same one on all hosts, then zctl converge")
+            entry.reason = (
+                f"{storage.path} is another file system than on host {other.name if other else '?'}:"
+                " mount the same one on all hosts, then zctl converge"
+            )
 
 
 def settle(db: Session, host: str, found: HostResult, waiting: list[Outstanding]) -> None:

@@ -33,6 +33,10 @@ def read(db: str = "") -> list[dict[str, Any]]:
         cluster = snapshot.need(Cluster, host.cluster_id)
         zone = snapshot.need(Zone, cluster.zone_id)
         variables = host_variables(connections[host.id], keys) | {"zctl_state": host_state(snapshot, host).model_dump()}
-        groups = [f"zone_{zone.name}", f"cluster_{cluster.name}", *([host.virtualization] if host.virtualization else [])]
+        groups = [
+            f"zone_{zone.name}",
+            f"cluster_{cluster.name}",
+            *([host.virtualization] if host.virtualization else []),
+        ]
         found.append({"name": host.name, "groups": groups, "variables": variables})
     return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import select
+from sqlmodel import col
 
 from zctl.actions import hosts, jobs
 from zctl.actions.context import Context
@@ -76,7 +77,7 @@ def check_all(classes: dict[str, type[Resource]], documents: list[Document]) -> 
             validate(classes[document.kind], "create", document.values)
 
 
-class located:  # noqa: N801 - reads as a phrase: with located(document)
+class located:
     """Adds file and line of a document to the errors raised within."""
 
     def __init__(self, document: Document) -> None:
@@ -85,7 +86,7 @@ class located:  # noqa: N801 - reads as a phrase: with located(document)
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> bool:
+    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> Literal[False]:
         if isinstance(error, Invalid | NotFound | ZctlError) and not error.what.startswith(self.document.place):
             error.what = f"{error.what} [{self.document.place}]"
         return False
@@ -121,9 +122,11 @@ def pin(context: Context, document: Document) -> dict[str, Any]:
     return document.values if known is not None else hosts.pin_host_key(context, document.values)
 
 
-def apply_one(db: Session, context: Context, cls: type[Resource], values: dict[str, Any], done: Applied) -> list[Resource]:
+def apply_one(
+    db: Session, context: Context, cls: type[Resource], values: dict[str, Any], done: Applied
+) -> list[Resource]:
     """Create or update one resource; returns the rows that hosts may have to hear of."""
-    row = db.scalars(select(cls).where(cls.name == values.get("name"))).first()
+    row = db.scalars(select(cls).where(col(cls.name) == values.get("name"))).first()
     if row is None:
         row, made = store.create(db, cls, values, context.reason)
         done.created.append(row.label)
@@ -143,7 +146,7 @@ def finish_outstanding(context: Context) -> None:
     if context.dry_run:
         return
     with context.inventory.read() as db:
-        waiting = sorted(set(db.scalars(select(Outstanding.host_id))))
+        waiting = sorted(set(db.scalars(select(col(Outstanding.host_id)))))
         waiting = [key for key in waiting if (host := db.get(Host, key)) is not None and host.state != "Maintenance"]
     if not waiting:
         return

@@ -26,8 +26,10 @@ def load_libvirt() -> Any:
     try:
         import libvirt
     except ImportError:
-        raise ZctlError("the console needs libvirt-python, which is not installed",
-                        remedy="apt install libvirt-dev pkg-config gcc python3-dev && pip install 'zctl[libvirt]'") from None
+        raise ZctlError(
+            "the console needs libvirt-python, which is not installed",
+            remedy="apt install libvirt-dev pkg-config gcc python3-dev && pip install 'zctl[libvirt]'",
+        ) from None
     return libvirt
 
 
@@ -49,7 +51,9 @@ def open_console(context: Context, name: str) -> None:
         words = str(error)
         if "not running" in words or "not found" in words:
             raise Refused("it is not running", resource=vm.label, remedy=f"zctl vm start {vm.name}") from None
-        raise HostError(f"the console does not open: {words}", resource=vm.label, remedy=f"zctl host check {host.name}") from None
+        raise HostError(
+            f"the console does not open: {words}", resource=vm.label, remedy=f"zctl host check {host.name}"
+        ) from None
     with raw_terminal():
         Pump(libvirt, stream).run()
 
@@ -61,7 +65,9 @@ def libvirt_uri(context: Context, host: Host) -> str:
         return "qemu:///system"
     script = ssh_wrapper(context, host)
     target = f"[{connection.address}]" if ":" in connection.address else connection.address
-    return f"qemu+ssh://{quote(connection.user)}@{target}:{connection.port}/system?command={quote(str(script))}&no_tty=1"
+    return (
+        f"qemu+ssh://{quote(connection.user)}@{target}:{connection.port}/system?command={quote(str(script))}&no_tty=1"
+    )
 
 
 def ssh_wrapper(context: Context, host: Host) -> Any:
@@ -72,17 +78,27 @@ def ssh_wrapper(context: Context, host: Host) -> Any:
     folder = context.config.home / "ssh"
     keys = folder / f"{host.id}.known_hosts"
     write_private(keys, known_hosts([connection]))
-    options = ["-o", f"UserKnownHostsFile={keys}", "-o", "StrictHostKeyChecking=yes", "-o", f"HostKeyAlias={alias(connection)}",
-               "-o", "BatchMode=yes", "-o", f"ControlPath={control_folder()}/console-%C"]
+    options = [
+        "-o",
+        f"UserKnownHostsFile={keys}",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        f"HostKeyAlias={alias(connection)}",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        f"ControlPath={control_folder()}/console-%C",
+    ]
     if connection.key:
         options += ["-i", connection.key, "-o", "IdentitiesOnly=yes"]
     script = folder / f"{host.id}.sh"
-    write_private(script, f"#!/bin/sh\nexec ssh {shlex.join(options)} \"$@\"\n")
+    write_private(script, f'#!/bin/sh\nexec ssh {shlex.join(options)} "$@"\n')
     script.chmod(0o700)
     return script
 
 
-class raw_terminal:  # noqa: N801 - reads as a phrase
+class raw_terminal:
     """The terminal without echo and line editing, restored at the end."""
 
     def __enter__(self) -> None:
@@ -106,7 +122,12 @@ class Pump:
         """Until either side ends."""
         readable = self.libvirt.VIR_EVENT_HANDLE_READABLE
         self.stream.eventAddCallback(
-            self.libvirt.VIR_STREAM_EVENT_READABLE | self.libvirt.VIR_STREAM_EVENT_HANGUP | self.libvirt.VIR_STREAM_EVENT_ERROR, self.on_stream, None)
+            self.libvirt.VIR_STREAM_EVENT_READABLE
+            | self.libvirt.VIR_STREAM_EVENT_HANGUP
+            | self.libvirt.VIR_STREAM_EVENT_ERROR,
+            self.on_stream,
+            None,
+        )
         watch = self.libvirt.virEventAddHandle(0, readable | self.libvirt.VIR_EVENT_HANDLE_HANGUP, self.on_input, None)
         timer = self.libvirt.virEventAddTimeout(100, lambda _timer, _data: self.flush(), None)
         while self.open:

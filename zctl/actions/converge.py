@@ -41,15 +41,26 @@ class Report:
             return None
         if found.unreachable or found.failure:
             return found.unreachable or found.failure
-        return next((entry for entry in found.results if entry.result == "failed" and (entry.uuid in uuids or EVERYTHING in uuids)), None)
+        return next(
+            (
+                entry
+                for entry in found.results
+                if entry.result == "failed" and (entry.uuid in uuids or EVERYTHING in uuids)
+            ),
+            None,
+        )
 
 
 def connection_of(context: Context, host: Host) -> Connection:
     """How to reach a host."""
-    return Connection(host.name, host.id, host.address, host.port, host.user, host.key or context.config.ssh_key, host.host_key or "")
+    return Connection(
+        host.name, host.id, host.address, host.port, host.user, host.key or context.config.ssh_key, host.host_key or ""
+    )
 
 
-def plan_run(context: Context, snapshot: Snapshot, host: Host, waiting: list[Outstanding], patch: Patch | None) -> HostRun | None:
+def plan_run(
+    context: Context, snapshot: Snapshot, host: Host, waiting: list[Outstanding], patch: Patch | None
+) -> HostRun | None:
     """One host's part of a run, or None when nothing is outstanding there."""
     if not waiting:
         return None
@@ -66,10 +77,14 @@ def plan_run(context: Context, snapshot: Snapshot, host: Host, waiting: list[Out
         steps = [EARLY_REMOVAL, *(step for step in steps if step != "vm" or state.vm.vms or full)]
     if not steps:
         return None
-    return HostRun(connection_of(context, host), state.model_dump(), None if scope is None else sorted(scope), tuple(steps))
+    return HostRun(
+        connection_of(context, host), state.model_dump(), None if scope is None else sorted(scope), tuple(steps)
+    )
 
 
-def converge(context: Context, hosts: list[str], purpose: str, *, full: bool = False, patch: Patch | None = None) -> Report:
+def converge(
+    context: Context, hosts: list[str], purpose: str, *, full: bool = False, patch: Patch | None = None
+) -> Report:
     """Bring to the hosts whatever is outstanding there (`full`: everything). Waits for other zctl processes.
 
     What fails stays outstanding and is tried again by the next run that reaches the host.
@@ -88,12 +103,14 @@ def converge(context: Context, hosts: list[str], purpose: str, *, full: bool = F
     return report
 
 
-def prepare(context: Context, hosts: list[str], full: bool, patch: Patch | None, report: Report) -> tuple[list[HostRun], dict[str, list[Outstanding]]]:
+def prepare(
+    context: Context, hosts: list[str], full: bool, patch: Patch | None, report: Report
+) -> tuple[list[HostRun], dict[str, list[Outstanding]]]:
     """The runs, from one reading of the inventory; hosts in maintenance are left out."""
     if full:
         with context.inventory.write() as db:
-            for host in hosts:
-                outstanding.store(db, outstanding.everything(host))
+            for key in hosts:
+                outstanding.store(db, outstanding.everything(key))
     with context.inventory.read() as db:
         snapshot = load(db)
         waiting = outstanding.load(db, hosts)

@@ -56,7 +56,9 @@ def create(context: Context, cls: type[T], values: dict[str, Any]) -> T:
     return fresh(context, row)
 
 
-def update(context: Context, cls: type[T], name: str, values: dict[str, Any], tags: dict[str, str] | None = None) -> tuple[T, dict[str, tuple[Any, Any]]]:
+def update(
+    context: Context, cls: type[T], name: str, values: dict[str, Any], tags: dict[str, str] | None = None
+) -> tuple[T, dict[str, tuple[Any, Any]]]:
     """Change a resource in place and bring the change to the hosts. Returns the row and what changed (old, new)."""
     job = None
     try:
@@ -110,7 +112,11 @@ def release_hosts(context: Context, cls: type[Resource], names: list[str], casca
     with context.inventory.read() as db:
         roots: list[Resource] = [find(db, cls, name) for name in names]
         rows = removal.work_out(db, roots, cascade).rows
-    release(context, [row.id for row in rows if row.noun == "host"], [row.id for row in rows if row.noun == "primary-storage"])
+    release(
+        context,
+        [row.id for row in rows if row.noun == "host"],
+        [row.id for row in rows if row.noun == "primary-storage"],
+    )
 
 
 def preview_delete(context: Context, cls: type[Resource], names: list[str], *, cascade: bool) -> list[str]:
@@ -128,4 +134,6 @@ def fresh(context: Context, row: T) -> T:
 
 def forecast(verb: str, rows: list[Resource], scope: Scope) -> str:
     """What a dry run says."""
-    return f"would {verb} {', '.join(row.label for row in rows)}" + (f"; {len(scope)} hosts would be contacted" if scope else "")
+    return f"would {verb} {', '.join(row.label for row in rows)}" + (
+        f"; {len(scope)} hosts would be contacted" if scope else ""
+    )

@@ -39,7 +39,9 @@ def create(context: Context, values: dict[str, Any]) -> Host:
     """Add a host and prepare it; on failure it is not in the inventory."""
     row = crud.create(context, Host, values)
     if not context.dry_run and row.state != "Connected":
-        raise HostError(row.problem or "it could not be probed", resource=row.label, remedy=f"zctl host check {row.name}")
+        raise HostError(
+            row.problem or "it could not be probed", resource=row.label, remedy=f"zctl host check {row.name}"
+        )
     return row
 
 
@@ -50,9 +52,15 @@ def check(context: Context, name: str) -> list[str]:
         identity = context.inventory.identity(db)
     connection = connection_of(context, host)
     if not connection.is_local and not connection.host_key:
-        raise Invalid("it has no pinned SSH key", resource=host.label, remedy=f"zctl host update {host.name} --host-key KEY")
-    state = HostState(inventory=identity, host=Named(uuid=host.id, name=host.name), kvm_host=KvmHost(virt_type=host.virt_type))
-    found = execute([HostRun(connection, state.model_dump(), [], ("kvm_host",))], context.run_settings(check=True), context.watch)[host.id]
+        raise Invalid(
+            "it has no pinned SSH key", resource=host.label, remedy=f"zctl host update {host.name} --host-key KEY"
+        )
+    state = HostState(
+        inventory=identity, host=Named(uuid=host.id, name=host.name), kvm_host=KvmHost(virt_type=host.virt_type)
+    )
+    found = execute(
+        [HostRun(connection, state.model_dump(), [], ("kvm_host",))], context.run_settings(check=True), context.watch
+    )[host.id]
     if found.unreachable or found.failure:
         return [found.unreachable or found.failure]
     return [text for entry in found.results for text in entry.observed.get("problems", [])]
@@ -63,7 +71,9 @@ def set_maintenance(context: Context, name: str, wanted: bool) -> Host:
     with context.inventory.write() as db:
         host = find(db, Host, name)
         if wanted and host.state != "Connected":
-            raise Refused(f"it is {host.state}", resource=host.label, remedy="only a connected host can go into maintenance")
+            raise Refused(
+                f"it is {host.state}", resource=host.label, remedy="only a connected host can go into maintenance"
+            )
         if not wanted and host.state != "Maintenance":
             raise Refused(f"it is {host.state}, not in maintenance", resource=host.label)
         host.state = "Maintenance" if wanted else "Connected"
@@ -88,4 +98,8 @@ def refresh(context: Context, names: list[str]) -> dict[str, str]:
     with context.inventory.write() as db:
         outstanding.store(db, {key: {"refresh": "vm"} for key in ids})
     report = converge(context, ids, "refresh")
-    return {found.host: found.unreachable or found.failure for found in report.hosts.values() if found.unreachable or found.failure}
+    return {
+        found.host: found.unreachable or found.failure
+        for found in report.hosts.values()
+        if found.unreachable or found.failure
+    }

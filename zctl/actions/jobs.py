@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
+from sqlmodel import col
 
 from zctl.actions.context import Context
 from zctl.actions.converge import Patch, Report, converge
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
 def begin(db: Session, context: Context, verb: str, targets: list[Resource], scope: Scope, undo: list[Resource]) -> Job:
     """Write down, in the transaction of the intent, what is going to be done on which hosts and what undoes it."""
     job = Job.build(
-        name="job", verb=verb, state="Running", owner=owner(), heartbeat_at=now(), reason=context.reason,
+        name="job",
+        verb=verb,
+        state="Running",
+        owner=owner(),
+        heartbeat_at=now(),
+        reason=context.reason,
         targets=[{"kind": row.noun, "uuid": row.id, "name": row.name} for row in targets],
         hosts={host: sorted(uuids) for host, uuids in scope.items()},
         undo=[{"kind": row.noun, "uuid": row.id} for row in undo],
@@ -61,14 +67,14 @@ def carry_out(context: Context, job: Job, patch: Patch | None = None) -> Report:
             context.warn(f"host {host}: {problem}; what is left there is removed when it is back")
         end(context, job, "Done", "clean-up waits: " + "; ".join(host for host, _ in problems))
         return report
-    error = first_error(problems)
-    end(context, job, "Failed", str(error))
+    cause = first_error(problems)
+    end(context, job, "Failed", str(cause))
     if job.undo:
         undo(context, job)
-        error.remedy = f"{error.remedy}; what had been made was undone" if error.remedy else "what had been made was undone"
+        cause.remedy = "what had been made was undone"
     elif any(isinstance(problem, str) for _host, problem in problems):
-        error.remedy = error.remedy or "the part of that host is done by the next run that reaches it: zctl converge"
-    raise error
+        cause.remedy = "the part of that host is done by the next run that reaches it: zctl converge"
+    raise cause
 
 
 def find_problems(report: Report, job: Job) -> list[tuple[str, Result | str]]:
@@ -106,7 +112,7 @@ def undo(context: Context, job: Job) -> None:
         snapshot = load(db)
         for row in rows:
             if row.noun == "volume":
-                row.vm_id = None  # type: ignore[attr-defined]
+                row.vm_id = None
         work = removal.work_out(db, rows, cascade=True)
         scope = removal.delete(db, work, snapshot, f"undo of {job.name}")
         outstanding.store(db, scope)
@@ -133,7 +139,7 @@ def end(context: Context, job: Job, state: str, error: str | None = None) -> Non
 def orphans(db: Session) -> list[Job]:
     """Running jobs whose process is gone."""
     found = []
-    for job in db.scalars(select(Job).where(Job.state == "Running").order_by(Job.created_at)):  # type: ignore[arg-type]
+    for job in db.scalars(select(Job).where(col(Job.state) == "Running").order_by(col(Job.created_at))):
         dead = is_dead(job.owner)
         silent = job.heartbeat_at is None or job.heartbeat_at + LIFETIME < now()
         if job.owner != owner() and (dead is True or (dead is None and silent)):
@@ -146,14 +152,15 @@ def claim(context: Context, job: Job) -> bool:
     end_leftovers(job.owner)
     with context.inventory.write() as db:
         taken = db.execute(
-            update(Job).where(Job.id == job.id, Job.owner == job.owner, Job.state == "Running")  # type: ignore[arg-type]
+            update(Job)
+            .where(col(Job.id) == job.id, col(Job.owner) == job.owner, col(Job.state) == "Running")
             .values(owner=owner(), heartbeat_at=now())
         )
     return bool(taken.rowcount)  # type: ignore[attr-defined]
 
 
 def resume_orphans(context: Context) -> int:
-    """Finish, or undo, what dead processes left behind; returns how many jobs that were. Their failures are warnings."""
+    """Finish, or undo, what dead processes left behind; returns how many jobs. Their failures are warnings."""
     with context.inventory.read() as db:
         found = orphans(db)
     count = 0
@@ -178,7 +185,9 @@ def resume(context: Context, name: str) -> Report:
         raise Refused("it failed and was undone", resource=job.label, remedy=f"give the command again: {job.verb}")
     if job.state == "Running":
         if is_dead(job.owner) is False:
-            raise Refused(f"it is being worked on by {shown_owner(job.owner)}", resource=job.label, remedy="wait for it")
+            raise Refused(
+                f"it is being worked on by {shown_owner(job.owner)}", resource=job.label, remedy="wait for it"
+            )
         if not claim(context, job):
             raise Conflict("another process has just taken it", resource=job.label)
     return carry_out(context, job)
@@ -191,8 +200,11 @@ def cancel(context: Context, name: str) -> Job:
     if job.state != "Running":
         raise Refused(f"it is {job.state}", resource=job.label, remedy="only a running job can be cancelled")
     if is_dead(job.owner) is False:
-        raise Refused(f"it is being worked on by {shown_owner(job.owner)}", resource=job.label,
-                      remedy="end that process first; it undoes what it made")
+        raise Refused(
+            f"it is being worked on by {shown_owner(job.owner)}",
+            resource=job.label,
+            remedy="end that process first; it undoes what it made",
+        )
     if not claim(context, job):
         raise Conflict("another process has just taken it", resource=job.label)
     end(context, job, "Cancelled")

@@ -28,5 +28,9 @@ def answering(context: Context, name: str) -> bool:
         raise Refused("it has no address" if host else "it is on no host", resource=vm.label)
     state = HostState(inventory=snapshot.inventory, host=Named(uuid=host.id, name=host.name)).model_dump()
     state["probe"] = [{"namespace": namespace_name(nic.l3_network_id), "ip": nic.ip, "uuid": nic.id} for nic in nics]
-    found = execute([HostRun(connection_of(context, host), state, [], (PROBE,))], context.run_settings(), context.watch)[host.id]
-    return found.ok and len(found.results) == len(nics) and all(entry.observed.get("answers") for entry in found.results)
+    found = execute(
+        [HostRun(connection_of(context, host), state, [], (PROBE,))], context.run_settings(), context.watch
+    )[host.id]
+    return (
+        found.ok and len(found.results) == len(nics) and all(entry.observed.get("answers") for entry in found.results)
+    )

@@ -31,11 +31,14 @@ def release(context: Context, hosts: list[str], storages: list[str]) -> None:
         files = [
             PurgedFile(**grave.entry)
             for storage in snapshot.all(PrimaryStorage)
-            if key in storage.scope(snapshot) and (storage.kind == "local" or (storage.id in storages and key == min(hosts)))
+            if key in storage.scope(snapshot)
+            and (storage.kind == "local" or (storage.id in storages and key == min(hosts)))
             for grave in storage.leftovers(snapshot, key)
         ]
         state = HostState(
-            inventory=snapshot.inventory, host=Named(uuid=host.id, name=host.name), vm=VmState(purge=domains),
+            inventory=snapshot.inventory,
+            host=Named(uuid=host.id, name=host.name),
+            vm=VmState(purge=domains),
             storage=StorageState(purge=files),
         )
         steps = (*((EARLY_REMOVAL,) if domains else ()), *(("storage",) if files else ()), "network", "l3_services")

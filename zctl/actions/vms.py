@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from zctl.actions.converge import Patch
 
 
-def change(context: Context, verb: str, names: list[str], edit: Callable[[Session, Vm], None], patch: Patch | None = None) -> list[Vm]:
+def change(
+    context: Context, verb: str, names: list[str], edit: Callable[[Session, Vm], None], patch: Patch | None = None
+) -> list[Vm]:
     """Edit VMs in one transaction and bring the change to their hosts in one run."""
     with context.inventory.write() as db:
         vms = [find(db, Vm, name) for name in names]
@@ -100,7 +102,9 @@ def destroy(context: Context, names: list[str]) -> list[Vm]:
 
     def edit(_db: Session, vm: Vm) -> None:
         if vm.power == "Destroyed":
-            raise Refused("it is destroyed already", resource=vm.label, remedy=f"zctl vm delete {vm.name} removes it for good")
+            raise Refused(
+                "it is destroyed already", resource=vm.label, remedy=f"zctl vm delete {vm.name} removes it for good"
+            )
         vm.power = "Destroyed"
 
     return change(context, "destroy", names, edit, patience(0))
@@ -128,7 +132,9 @@ def attach(context: Context, volume_name: str, vm_name: str) -> Volume:
     def edit(db: Session, volume: Volume) -> Vm:
         vm = find(db, Vm, vm_name)
         if volume.vm_id is not None:
-            raise Refused("it is plugged into a VM already", resource=volume.label, remedy=f"zctl volume detach {volume.name}")
+            raise Refused(
+                "it is plugged into a VM already", resource=volume.label, remedy=f"zctl volume detach {volume.name}"
+            )
         if volume.state == "NotInstantiated":
             require_room(db, volume.label, volume.primary_storage_id, vm.host_id, volume.size or 0)
         volume.plug(db, vm)
@@ -145,7 +151,9 @@ def detach(context: Context, volume_name: str) -> Volume:
         if vm is None:
             raise Refused("it is not plugged into a VM", resource=volume.label)
         if volume.kind == "root":
-            raise Refused(f"it is the root volume of {vm.label}", resource=volume.label, remedy="a root volume stays with its VM")
+            raise Refused(
+                f"it is the root volume of {vm.label}", resource=volume.label, remedy="a root volume stays with its VM"
+            )
         volume.vm_id = None
         return vm
 

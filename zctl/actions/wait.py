@@ -33,7 +33,10 @@ def wait(context: Context, cls: type[Resource], name: str, condition: str, timeo
             with context.inventory.read() as db:
                 row = find(db, cls, name)
                 state = getattr(row, "state", None)
-            raise TimedOut(f"{condition} did not come within {timeout:g} s" + (f"; it is {state}" if state else ""), resource=row.label)
+            raise TimedOut(
+                f"{condition} did not come within {timeout:g} s" + (f"; it is {state}" if state else ""),
+                resource=row.label,
+            )
         time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
 
 

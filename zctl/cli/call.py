@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,12 +26,15 @@ def _complete_format(incomplete: str) -> list[str]:
     return [name for name in FORMATS if name.startswith(incomplete)]
 
 
-def _option(kind: Any, *names: str, help: str, **more: Any) -> Any:  # noqa: A002
+def _option(kind: Any, *names: str, help: str, **more: Any) -> Any:
     return Annotated[kind, typer.Option(*names, help=help, **more)]
 
 
 SHARED: dict[str, tuple[Any, Any]] = {
-    "output": (_option(str, "--output", "-o", help="table, wide, json, yaml or name.", autocompletion=_complete_format), "table"),
+    "output": (
+        _option(str, "--output", "-o", help="table, wide, json, yaml or name.", autocompletion=_complete_format),
+        "table",
+    ),
     "quiet": (_option(bool, "--quiet", "-q", help="No progress, no confirmations of success."), False),
     "debug": (_option(bool, "--debug", help="Show traces and keep the files of runs."), False),
     "no_color": (_option(bool, "--no-color", help="No colours (also by NO_COLOR)."), False),
@@ -45,7 +48,10 @@ MUTATING: dict[str, tuple[Any, Any]] = {
 LISTING: dict[str, tuple[Any, Any]] = {
     "columns": (_option(str, "--columns", "-c", help="Columns, separated by commas.", metavar="A,B"), ""),
     "sort": (_option(str, "--sort", help="Columns to sort by, - before one reverses it.", metavar="A,-B"), ""),
-    "filters": (_option(list[str], "--filter", "-f", help="KEY=VALUE or KEY!=VALUE; may be repeated.", metavar="K=V"), []),
+    "filters": (
+        _option(list[str], "--filter", "-f", help="KEY=VALUE or KEY!=VALUE; may be repeated.", metavar="K=V"),
+        [],
+    ),
     "no_header": (_option(bool, "--no-header", help="No line of column names."), False),
 }
 
@@ -95,7 +101,9 @@ class Call:
         from zctl.actions.context import Context
         from zctl.actions.jobs import resume_orphans
 
-        context = Context(self.config, self.inventory, self.progress.say, warn, self.progress.watch, self.reason or None, self.dry_run)
+        context = Context(
+            self.config, self.inventory, self.progress.say, warn, self.progress.watch, self.reason or None, self.dry_run
+        )
         if resume and not self.dry_run:
             resume_orphans(context)
         return context
@@ -124,12 +132,22 @@ def warn(text: str) -> None:
 def shared_parameters(*, mutating: bool = False, listing: bool = False) -> list[inspect.Parameter]:
     """The parameters that a command gets beside its own."""
     wanted = (LISTING if listing else {}) | (MUTATING if mutating else {}) | SHARED
-    return [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
-            for name, (kind, default) in wanted.items()]
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+        for name, (kind, default) in wanted.items()
+    ]
 
 
-def add_command(app: typer.Typer, name: str, body: Callable[..., None], own: list[inspect.Parameter] | None = None, *,
-                mutating: bool = False, listing: bool = False, help: str = "") -> None:  # noqa: A002
+def add_command(
+    app: typer.Typer,
+    name: str,
+    body: Callable[..., None],
+    own: list[inspect.Parameter] | None = None,
+    *,
+    mutating: bool = False,
+    listing: bool = False,
+    help: str = "",
+) -> None:
     """Register `body(call, **own)` as a command with the shared options.
 
     `own` are its parameters; when not given they are taken from the function's signature.
@@ -140,7 +158,11 @@ def add_command(app: typer.Typer, name: str, body: Callable[..., None], own: lis
     parameters = own + shared_parameters(mutating=mutating, listing=listing)
 
     def command(**values: Any) -> None:
-        taken = {key: values.pop(key) for key in list(values) if key in SHARED or (mutating and key in MUTATING) or (listing and key in LISTING)}
+        taken = {
+            key: values.pop(key)
+            for key in list(values)
+            if key in SHARED or (mutating and key in MUTATING) or (listing and key in LISTING)
+        }
         call = Call(**taken)
         with Guard(call):
             if call.output not in FORMATS:
@@ -163,14 +185,16 @@ class Guard:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: Any, error: BaseException | None, _trace: Any) -> bool:
+    def __exit__(self, kind: Any, error: BaseException | None, _trace: Any) -> Literal[False]:
         if "progress" in self.call.__dict__:
             self.call.progress.stop()
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0)
         if isinstance(error, KeyboardInterrupt):
-            print("interrupted; the next zctl command finishes or undoes what was begun (zctl job list)", file=sys.stderr)
+            print(
+                "interrupted; the next zctl command finishes or undoes what was begun (zctl job list)", file=sys.stderr
+            )
             raise typer.Exit(1)
         if not isinstance(error, ZctlError):
             return False

@@ -11,6 +11,7 @@ def names_of(noun: str) -> Callable[[str], list[str]]:
     def complete(incomplete: str) -> list[str]:
         from sqlalchemy import select
         from sqlalchemy.exc import SQLAlchemyError
+        from sqlmodel import col
 
         from zctl.config import load
         from zctl.errors import ZctlError
@@ -22,7 +23,12 @@ def names_of(noun: str) -> Callable[[str], list[str]]:
             inventory.check_schema()
             cls = resource_class(noun)
             with inventory.read() as db:
-                query = select(cls.name).where(cls.name.startswith(incomplete, autoescape=True)).order_by(cls.name).limit(200)  # type: ignore[attr-defined]
+                query = (
+                    select(col(cls.name))
+                    .where(col(cls.name).startswith(incomplete, autoescape=True))
+                    .order_by(col(cls.name))
+                    .limit(200)
+                )
                 return list(db.scalars(query))
         except (ZctlError, SQLAlchemyError):
             return []

@@ -55,7 +55,10 @@ class LazyGroup(TyperGroup):
             from zctl.errors import did_you_mean
 
             hint = did_you_mean(args[0], self.index())
-            print(f"error: there is no command {args[0]!r}" + (f" ({hint})" if hint else " (zctl --help lists them)"), file=sys.stderr)
+            print(
+                f"error: there is no command {args[0]!r}" + (f" ({hint})" if hint else " (zctl --help lists them)"),
+                file=sys.stderr,
+            )
             raise typer.Exit(2)
         return super().resolve_command(ctx, args)
 
@@ -66,8 +69,13 @@ class LazyGroup(TyperGroup):
                 formatter.write_dl([(name, self.index()[name]) for name in names])
 
 
-app = typer.Typer(cls=LazyGroup, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False,
-                  context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    cls=LazyGroup,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def _version(wanted: bool) -> None:
@@ -77,7 +85,11 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def root(version: bool = typer.Option(False, "--version", help="Print the version and exit.", callback=_version, is_eager=True)) -> None:
+def root(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", callback=_version, is_eager=True
+    ),
+) -> None:
     """A private cloud on Linux servers over SSH: zctl NOUN VERB.
 
     Exit codes: 0 done, 1 failed, 2 misuse. Options such as -o json, --filter, --yes,

@@ -1,4 +1,4 @@
-"""The commands of a noun, made from its declaration: create, list, show, update, delete; special verbs lie in NOUN.py."""
+"""The commands of a noun, made from its declaration; special verbs lie in verbs/NOUN.py."""
 
 from __future__ import annotations
 
@@ -23,20 +23,40 @@ Parameter = inspect.Parameter
 def noun_app(noun: str) -> typer.Typer:
     """The Typer application of a noun."""
     cls = resource_class(noun)
-    app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help=inspect.getdoc(cls), pretty_exceptions_enable=False,
-                      context_settings={"help_option_names": ["-h", "--help"]})
+    app = typer.Typer(
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        help=inspect.getdoc(cls),
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     app.callback()(lambda: None)
     module_name = f"zctl.cli.verbs.{noun.replace('-', '_')}"
     special = import_module(module_name) if find_spec(module_name) else None
     if not cls.read_only:
         creator = getattr(special, "create", create)
-        add_command(app, "create", bound(creator, cls), create_parameters(cls), mutating=True, help=f"Make a new {noun}.")
+        add_command(
+            app, "create", bound(creator, cls), create_parameters(cls), mutating=True, help=f"Make a new {noun}."
+        )
     add_command(app, "list", bound(list_rows, cls), [], listing=True, help=f"List every {noun}.")
     add_command(app, "show", bound(show, cls), [name_parameter(cls)], help=f"Show all there is to know of one {noun}.")
     if not cls.read_only:
-        add_command(app, "update", bound(update, cls), update_parameters(cls), mutating=True, help=f"Change one {noun} in place.")
-    add_command(app, "delete", bound(delete, cls), delete_parameters(cls), mutating=True,
-                help=f"Delete one or more; refused while something else needs it. ({noun})")
+        add_command(
+            app,
+            "update",
+            bound(update, cls),
+            update_parameters(cls),
+            mutating=True,
+            help=f"Change one {noun} in place.",
+        )
+    add_command(
+        app,
+        "delete",
+        bound(delete, cls),
+        delete_parameters(cls),
+        mutating=True,
+        help=f"Delete one or more; refused while something else needs it. ({noun})",
+    )
     if special is not None:
         special.register(app)
     return app
@@ -54,14 +74,19 @@ def bound(body: Callable[..., None], cls: type[Resource]) -> Callable[..., None]
 def name_parameter(cls: type[Resource], name: str = "name", many: bool = False) -> Parameter:
     """The NAME argument: a name or UUID, completed from the inventory."""
     kind: Any = list[str] if many else str
-    about = typer.Argument(help="Name, or the beginning of the UUID.", autocompletion=names_of(cls.noun), show_default=False)
+    about = typer.Argument(
+        help="Name, or the beginning of the UUID.", autocompletion=names_of(cls.noun), show_default=False
+    )
     return Parameter(name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, about])
 
 
 def delete_parameters(cls: type[Resource]) -> list[Parameter]:
     """Names, and whether what belongs to them goes too."""
     about = typer.Option("--cascade", help="Also delete what belongs to it and would be in the way.")
-    return [name_parameter(cls, "names", many=True), Parameter("cascade", Parameter.KEYWORD_ONLY, annotation=Annotated[bool, about], default=False)]
+    return [
+        name_parameter(cls, "names", many=True),
+        Parameter("cascade", Parameter.KEYWORD_ONLY, annotation=Annotated[bool, about], default=False),
+    ]
 
 
 def create_parameters(cls: type[Resource]) -> list[Parameter]:
@@ -90,13 +115,23 @@ def field_parameters(cls: type[Resource], purpose: Any) -> list[Parameter]:
         if purpose == "create" or given.update:
             many = str(given.type).startswith("list")
             kind: Any = list[str] | None if many else (str | None)
-            option = typer.Option(given.option or "--" + name.replace("_", "-"), help=sentence(given.help), show_default=False,
-                                  **({"autocompletion": names_of(given.ref)} if given.ref else {}))
+            option = typer.Option(
+                given.option or "--" + name.replace("_", "-"),
+                help=sentence(given.help),
+                show_default=False,
+                autocompletion=names_of(given.ref) if given.ref else None,
+            )
             found.append(Parameter(name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=None))
     if cls.manifest:
         words = "KEY=VALUE; may be repeated." + (" KEY= takes it away." if purpose == "update" else "")
-        found.append(Parameter("tag", Parameter.KEYWORD_ONLY, default=None,
-                               annotation=Annotated[list[str] | None, typer.Option("--tag", help=words, show_default=False)]))
+        found.append(
+            Parameter(
+                "tag",
+                Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[list[str] | None, typer.Option("--tag", help=words, show_default=False)],
+            )
+        )
     return found
 
 
@@ -124,7 +159,9 @@ def field_parameter(cls: type[Resource], public: str, field: str, about: Attr, p
         more["metavar"] = "SIZE"
     elif str(annotation).startswith("list"):
         kind = list[str] | None
-    return Parameter(public, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, typer.Option(name, **more)], default=None)
+    return Parameter(
+        public, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, typer.Option(name, **more)], default=None
+    )
 
 
 def one_of(legal: tuple[str, ...]) -> Callable[[str], list[str]]:
@@ -142,7 +179,11 @@ def given_values(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]
     from zctl.inventory.store import parse_tag
 
     tags = dict(parse_tag(text) for text in values.pop("tag", None) or [])
-    return {key: value for key, value in values.items() if value is not None and value != [] and not (key == "name" and value == "")}, tags
+    return {
+        key: value
+        for key, value in values.items()
+        if value is not None and value != [] and not (key == "name" and value == "")
+    }, tags
 
 
 def create(call: Call, cls: type[Resource], **values: Any) -> None:
@@ -174,7 +215,9 @@ def list_rows(call: Call, cls: type[Resource]) -> None:
         columns = all_columns(cls) if call.output in ("json", "yaml") else default_columns(cls, call.output == "wide")
     require_columns(cls, columns)
     with call.inventory.read() as db:
-        rows = read_rows(db, cls, [*columns, "name"], call.filters or [], [word for word in call.sort.split(",") if word])
+        rows = read_rows(
+            db, cls, [*columns, "name"], call.filters or [], [word for word in call.sort.split(",") if word]
+        )
     print_rows(call, cls, rows, columns)
 
 
@@ -195,12 +238,22 @@ def update(call: Call, cls: type[Resource], target: str, **values: Any) -> None:
 
     given, tags = given_values(values)
     if not given and not tags:
-        raise Misuse("nothing to change is given", resource=f"{cls.noun} {target}", remedy=f"zctl {cls.noun} update --help lists what can be changed")
+        raise Misuse(
+            "nothing to change is given",
+            resource=f"{cls.noun} {target}",
+            remedy=f"zctl {cls.noun} update --help lists what can be changed",
+        )
     row, changes = crud.update(call.context(), cls, target, given, tags)
     if not changes:
         report(call, cls, row, "unchanged: it is like that already")
         return
-    report(call, cls, row, "updated: " + ", ".join(f"{key} {text_of(old) or '-'} -> {text_of(new) or '-'}" for key, (old, new) in changes.items()))
+    report(
+        call,
+        cls,
+        row,
+        "updated: "
+        + ", ".join(f"{key} {text_of(old) or '-'} -> {text_of(new) or '-'}" for key, (old, new) in changes.items()),
+    )
 
 
 def delete(call: Call, cls: type[Resource], names: list[str], cascade: bool) -> None:
@@ -209,7 +262,9 @@ def delete(call: Call, cls: type[Resource], names: list[str], cascade: bool) -> 
 
     going = crud.preview_delete(call.context(), cls, names, cascade=cascade)
     if cls.noun not in ("job", "event", "tag"):
-        call.confirm(f"delete {', '.join(going[-12:])}" + (f" and {len(going) - 12} more" if len(going) > 12 else "") + "?")
+        call.confirm(
+            f"delete {', '.join(going[-12:])}" + (f" and {len(going) - 12} more" if len(going) > 12 else "") + "?"
+        )
     gone = crud.delete(call.context(resume=False), cls, names, cascade=cascade)
     if call.output == "name":
         for row in gone:

@@ -12,8 +12,18 @@ from zctl.resources.base import Resource, attrs, public_name
 from zctl.units import format_size
 
 STYLES = {
-    "Running": "green", "Connected": "green", "Ready": "green", "Done": "green", "Failed": "red", "Disconnected": "red",
-    "Unknown": "yellow", "Stopped": "dim", "Destroyed": "dim", "Starting": "yellow", "Stopping": "yellow", "Connecting": "yellow",
+    "Running": "green",
+    "Connected": "green",
+    "Ready": "green",
+    "Done": "green",
+    "Failed": "red",
+    "Disconnected": "red",
+    "Unknown": "yellow",
+    "Stopped": "dim",
+    "Destroyed": "dim",
+    "Starting": "yellow",
+    "Stopping": "yellow",
+    "Connecting": "yellow",
 }
 SIZES = {"total", "free"}
 
@@ -93,9 +103,18 @@ def print_table(call: Call, header: list[str], rows: list[list[str]]) -> None:
     if sys.stdout.isatty() and not call.no_color:
         print_rich(header if not call.no_header else [], rows)
         return
-    widths = [max(len(line[n]) for line in ([header] if not call.no_header else []) + rows) for n in range(len(header))] if rows or not call.no_header else []
+    widths = (
+        [max(len(line[n]) for line in ([header] if not call.no_header else []) + rows) for n in range(len(header))]
+        if rows or not call.no_header
+        else []
+    )
     lines = ([] if call.no_header else [header]) + rows
-    sys.stdout.write("".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines))
+    sys.stdout.write(
+        "".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
+            for line in lines
+        )
+    )
 
 
 def print_rich(header: list[str], rows: list[list[str]]) -> None:

@@ -9,8 +9,12 @@ from typing import Any
 
 PATIENCE_SECONDS = 1.0
 STEPS = {
-    "kvm_host": "preparing the host", "storage": "storage and volumes", "network": "networks",
-    "l3_services": "DHCP", "vm": "virtual machines", "unreachable": "does not answer",
+    "kvm_host": "preparing the host",
+    "storage": "storage and volumes",
+    "network": "networks",
+    "l3_services": "DHCP",
+    "vm": "virtual machines",
+    "unreachable": "does not answer",
 }
 
 
@@ -51,7 +55,10 @@ class Progress:
         counts: dict[str, list[str]] = {}
         for host, step in self.hosts.items():
             counts.setdefault(step, []).append(host)
-        return ", ".join(f"{hosts[0] if len(hosts) == 1 else f'{len(hosts)} hosts'}: {STEPS.get(step, step)}" for step, hosts in counts.items())
+        return ", ".join(
+            f"{hosts[0] if len(hosts) == 1 else f'{len(hosts)} hosts'}: {STEPS.get(step, step)}"
+            for step, hosts in counts.items()
+        )
 
     def show(self, text: str) -> None:
         """Put the text beside the spinner."""

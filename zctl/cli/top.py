@@ -29,7 +29,16 @@ def init(call: Call) -> None:
 
 def apply(
     call: Call,
-    files: Annotated[list[str], typer.Option("--file", "-F", "-f", help="Manifest, folder of manifests, or - for stdin; may be repeated.", show_default=False)],
+    files: Annotated[
+        list[str],
+        typer.Option(
+            "--file",
+            "-F",
+            "-f",
+            help="Manifest, folder of manifests, or - for stdin; may be repeated.",
+            show_default=False,
+        ),
+    ],
 ) -> None:
     """Create and update resources from manifests, in one run."""
     from zctl.actions.apply import apply as run
@@ -42,8 +51,14 @@ def apply(
     if call.output in ("json", "yaml"):
         from zctl.cli.output import dump
 
-        dump(call.output, {"created": done.created, "updated": {k: {f: list(map(str, v)) for f, v in c.items()} for k, c in done.updated.items()},
-                           "unchanged": done.unchanged})
+        dump(
+            call.output,
+            {
+                "created": done.created,
+                "updated": {k: {f: list(map(str, v)) for f, v in c.items()} for k, c in done.updated.items()},
+                "unchanged": done.unchanged,
+            },
+        )
         return
     print_applied(call, done)
 
@@ -57,11 +72,24 @@ def print_applied(call: Call, done: Any) -> None:
         for label in done.created:
             print(f"+ {label}")
         for label, changes in done.updated.items():
-            print(f"~ {label}: " + ", ".join(f"{key} {text_of(old) or '-'} -> {text_of(new) or '-'}" for key, (old, new) in changes.items()))
-        print(f"{would}created {len(done.created)}, {would}updated {len(done.updated)}, unchanged {len(done.unchanged)}")
+            print(
+                f"~ {label}: "
+                + ", ".join(
+                    f"{key} {text_of(old) or '-'} -> {text_of(new) or '-'}" for key, (old, new) in changes.items()
+                )
+            )
+        print(
+            f"{would}created {len(done.created)}, {would}updated {len(done.updated)}, unchanged {len(done.unchanged)}"
+        )
 
 
-def converge(call: Call, host: Annotated[list[str], typer.Option("--host", help="Only this host; may be repeated.", autocompletion=names_of("host"))] = []) -> None:  # noqa: B006
+def converge(
+    call: Call,
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--host", help="Only this host; may be repeated.", autocompletion=names_of("host")),
+    ] = None,
+) -> None:
     """Bring hosts to what the inventory wants, whatever state they are in."""
     from zctl.actions import jobs
     from zctl.actions.converge import converge as run
@@ -70,7 +98,7 @@ def converge(call: Call, host: Annotated[list[str], typer.Option("--host", help=
 
     context = call.context()
     with context.inventory.read() as db:
-        chosen = {find(db, Host, name).id for name in host}
+        chosen = {find(db, Host, name).id for name in host or []}
     ids = jobs.host_ids(context, lambda row: not chosen or row.id in chosen)
     if not ids:
         raise Misuse("there are no hosts", remedy="zctl host create NAME --cluster CLUSTER --address ADDRESS")
@@ -80,8 +108,15 @@ def converge(call: Call, host: Annotated[list[str], typer.Option("--host", help=
     report = run(context, ids, "converge", full=True)
     failed = []
     for key, found in report.hosts.items():
-        counts = {word: sum(entry.result == word for entry in found.results) for word in ("changed", "unchanged", "removed", "failed")}
-        words = found.unreachable or found.failure or ", ".join(f"{number} {word}" for word, number in counts.items() if number)
+        counts = {
+            word: sum(entry.result == word for entry in found.results)
+            for word in ("changed", "unchanged", "removed", "failed")
+        }
+        words = (
+            found.unreachable
+            or found.failure
+            or ", ".join(f"{number} {word}" for word, number in counts.items() if number)
+        )
         call.done(f"host {found.host}: {words or 'nothing to do'}")
         for entry in found.results:
             if entry.result == "failed":
@@ -91,14 +126,23 @@ def converge(call: Call, host: Annotated[list[str], typer.Option("--host", help=
     for key, why in report.skipped.items():
         call.done(f"host {key[:8]}: {why}")
     if failed:
-        raise HostError("not all is as it should be", resource=f"host {', '.join(failed)}", remedy="mend what is named above, then zctl converge")
+        raise HostError(
+            "not all is as it should be",
+            resource=f"host {', '.join(failed)}",
+            remedy="mend what is named above, then zctl converge",
+        )
 
 
-def refresh(call: Call, names: Annotated[list[str], typer.Argument(help="Hosts; none: all.", autocompletion=names_of("host"))] = []) -> None:  # noqa: B006
+def refresh(
+    call: Call,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Hosts; none: all.", autocompletion=names_of("host"))
+    ] = None,
+) -> None:
     """Read the state of all VMs back from the hosts; changes nothing there."""
     from zctl.actions import hosts
 
-    problems = hosts.refresh(call.context(), names)
+    problems = hosts.refresh(call.context(), names or [])
     for name, problem in problems.items():
         call.done(f"host {name}: {problem}")
     if problems:
@@ -109,7 +153,9 @@ def wait(
     call: Call,
     noun: Annotated[str, typer.Argument(help="Resource type, such as vm.", show_default=False)],
     name: Annotated[str, typer.Argument(help="Name.", show_default=False)],
-    condition: Annotated[str, typer.Argument(help="KEY=VALUE, KEY!=VALUE, or ip: the VM's addresses answer.", show_default=False)],
+    condition: Annotated[
+        str, typer.Argument(help="KEY=VALUE, KEY!=VALUE, or ip: the VM's addresses answer.", show_default=False)
+    ],
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds.", min=0)] = 300,
 ) -> None:
     """Wait until a resource is in a state, or a VM answers."""
@@ -123,9 +169,19 @@ def wait(
 def apps() -> dict[str, typer.Typer]:
     """A Typer application for each of the commands."""
     made = {}
-    for name, body, mutating in (("version", version, False), ("init", init, False), ("apply", apply, True),
-                                 ("converge", converge, True), ("refresh", refresh, False), ("wait", wait, False)):
-        app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
+    for name, body, mutating in (
+        ("version", version, False),
+        ("init", init, False),
+        ("apply", apply, True),
+        ("converge", converge, True),
+        ("refresh", refresh, False),
+        ("wait", wait, False),
+    ):
+        app = typer.Typer(
+            rich_markup_mode=None,
+            pretty_exceptions_enable=False,
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
         add_command(app, name, body, mutating=mutating)
         made[name] = app
     return made

@@ -53,11 +53,15 @@ class Inventory:
                 found = db.execute(text("SELECT version_num FROM alembic_version")).scalar()
             except DBAPIError as error:
                 if is_missing_table(error):
-                    raise DatabaseError(f"the database {shown(self.url)} holds no inventory", remedy="zctl init makes one") from None
+                    raise DatabaseError(
+                        f"the database {shown(self.url)} holds no inventory", remedy="zctl init makes one"
+                    ) from None
                 raise
         if found != HEAD:
-            raise DatabaseError(f"the inventory has schema {found}, this zctl needs {HEAD}",
-                                remedy="zctl init brings it up to date, after a dump; a newer one needs a newer zctl")
+            raise DatabaseError(
+                f"the inventory has schema {found}, this zctl needs {HEAD}",
+                remedy="zctl init brings it up to date, after a dump; a newer one needs a newer zctl",
+            )
 
     def identity(self, db: Session) -> str:
         """The inventory's own UUID: part of every mark on hosts."""
@@ -86,11 +90,14 @@ def connect(url: str) -> Engine:
         if made.get_backend_name() == "sqlite":
             engine = create_engine(made, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
         else:
-            engine = create_engine(made, pool_pre_ping=True, isolation_level="READ COMMITTED",
-                                   connect_args={"connect_timeout": 10})
+            engine = create_engine(
+                made, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args={"connect_timeout": 10}
+            )
     except (ArgumentError, NoSuchModuleError, ImportError):
-        raise Misuse(f"{url.partition('://')[0]!r} is no database zctl knows",
-                     remedy="use sqlite:////path/zctl.db or mysql://user:password@server/zctl") from None
+        raise Misuse(
+            f"{url.partition('://')[0]!r} is no database zctl knows",
+            remedy="use sqlite:////path/zctl.db or mysql://user:password@server/zctl",
+        ) from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -120,9 +127,13 @@ def explained(url: str) -> Iterator[None]:
     try:
         yield
     except StaleDataError:
-        raise Conflict("somebody else changed the same resource at this moment", remedy="look again and repeat") from None
+        raise Conflict(
+            "somebody else changed the same resource at this moment", remedy="look again and repeat"
+        ) from None
     except IntegrityError as error:
-        raise Conflict(f"the inventory refused it: {error.orig}", remedy="somebody else may have taken it; try again") from None
+        raise Conflict(
+            f"the inventory refused it: {error.orig}", remedy="somebody else may have taken it; try again"
+        ) from None
     except DBAPIError as error:
         raise DatabaseError(*explain(url, error)) from None
     except SQLAlchemyError as error:
@@ -135,7 +146,9 @@ def explain(url: str, error: DBAPIError) -> tuple[str]:
     place = str(path) if path else shown(url)
     lower = words.lower()
     if "locked" in lower:
-        return (f"the inventory {place} is locked by another program for over {BUSY_TIMEOUT_MS // 1000} s; end it, then repeat",)
+        return (
+            f"the inventory {place} is locked by another program for over {BUSY_TIMEOUT_MS // 1000} s; end it, then repeat",
+        )
     if "readonly" in lower or "read-only" in lower:
         return (f"the inventory {place} is read-only; check its owner, mode and mount",)
     if "unable to open" in lower:

@@ -93,7 +93,11 @@ def try_take(inventory: Inventory, hosts: list[str], purpose: str, bury: Callabl
 
 @contextmanager
 def hold(
-    inventory: Inventory, hosts: list[str], purpose: str, timeout: float, waiting: Callable[[str], None],
+    inventory: Inventory,
+    hosts: list[str],
+    purpose: str,
+    timeout: float,
+    waiting: Callable[[str], None],
     bury: Callable[[str], object] = str,
 ) -> Iterator[None]:
     """Hold the leases of hosts, waiting for others to finish. Raises Conflict when that takes over `timeout` seconds.
@@ -125,5 +129,9 @@ def hold(
 def _beat(inventory: Inventory, hosts: list[str], stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_SECONDS):
         with inventory.write() as db:
-            db.execute(update(Lease).where(Lease.host_id.in_(hosts), Lease.owner == owner()).values(expires_at=now() + LIFETIME))  # type: ignore[attr-defined, arg-type]
+            db.execute(
+                update(Lease)
+                .where(Lease.host_id.in_(hosts), Lease.owner == owner())
+                .values(expires_at=now() + LIFETIME)
+            )  # type: ignore[attr-defined, arg-type]
             db.execute(update(Job).where(Job.owner == owner(), Job.state == "Running").values(heartbeat_at=now()))  # type: ignore[arg-type]

@@ -25,7 +25,9 @@ def all_columns(cls: type[Resource]) -> list[str]:
 
 def default_columns(cls: type[Resource], wide: bool) -> list[str]:
     """The columns of a list; the wide one adds further ones at the end."""
-    abouts = {public_name(f): about.listed for f, about in attrs(cls).items()} | {k: c.listed for k, c in cls.computed.items()}
+    abouts = {public_name(f): about.listed for f, about in attrs(cls).items()} | {
+        k: c.listed for k, c in cls.computed.items()
+    }
     found = [name for name, listed in abouts.items() if listed == "list"]
     if wide:
         found += [name for name, listed in abouts.items() if listed == "wide"] + ["tags"]
@@ -37,14 +39,18 @@ def require_columns(cls: type[Resource], names: list[str]) -> None:
     legal = all_columns(cls)
     for name in names:
         if name not in legal and not name.startswith("tags."):
-            raise Misuse(f"{cls.noun} has no column {name!r}", remedy=did_you_mean(name, legal) or "columns: " + ", ".join(legal))
+            raise Misuse(
+                f"{cls.noun} has no column {name!r}", remedy=did_you_mean(name, legal) or "columns: " + ", ".join(legal)
+            )
 
 
 def read_rows(db: Session, cls: type[Resource], columns: list[str], filters: list[str], sort: list[str]) -> list[Row]:
     """The rows of a type as dictionaries of the columns asked for, filtered (KEY=VALUE, KEY!=VALUE) and sorted."""
     conditions = [parse_filter(text) for text in filters]
     sort = sort or [cls.default_sort]
-    needed = list(dict.fromkeys([*columns, *(key for key, _, _ in conditions), *(key.removeprefix("-") for key in sort), "uuid"]))
+    needed = list(
+        dict.fromkeys([*columns, *(key for key, _, _ in conditions), *(key.removeprefix("-") for key in sort), "uuid"])
+    )
     require_columns(cls, needed)
     rows = fetch(db, cls, needed, None)
     rows = [row for row in rows if all(matches(row, *condition) for condition in conditions)]
@@ -91,7 +97,9 @@ def fetch(db: Session, cls: type[Resource], needed: list[str], only: str | None)
 def add_tags(db: Session, cls: type[Resource], rows: list[Row]) -> None:
     """Put each row's tags into it."""
     tags: dict[str, dict[str, str]] = {}
-    for key, name, value in db.execute(select(Tag.resource_id, Tag.key, Tag.value).where(Tag.kind == cls.noun).order_by(Tag.key)):  # type: ignore[call-overload]
+    for key, name, value in db.execute(
+        select(Tag.resource_id, Tag.key, Tag.value).where(Tag.kind == cls.noun).order_by(Tag.key)
+    ):  # type: ignore[call-overload]
         tags.setdefault(key, {})[name] = value
     for row in rows:
         row["tags"] = tags.get(row["uuid"], {})
@@ -136,4 +144,7 @@ def sort_key(value: Any) -> tuple[int, Any]:
         return (0, 0)
     if isinstance(value, int | float):
         return (1, value)
-    return (2, [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", str(value)) if part])
+    return (
+        2,
+        [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", str(value)) if part],
+    )

@@ -46,7 +46,9 @@ def store(db: Session, scope: Scope) -> None:
         present = {row.uuid: row for row in db.scalars(select(Outstanding).where(Outstanding.host_id == host))}
         for key, concerns in uuids.items():
             row = present.get(key) or Outstanding(host_id=host, uuid=key)
-            row.concerns = ",".join(sorted({*filter(None, row.concerns.split(",")), *filter(None, concerns.split(","))}))
+            row.concerns = ",".join(
+                sorted({*filter(None, row.concerns.split(",")), *filter(None, concerns.split(","))})
+            )
             row.token = str(uuid.uuid4())
             db.add(row)
 

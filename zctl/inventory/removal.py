@@ -47,7 +47,9 @@ def work_out(db: Session, roots: list[Resource], cascade: bool) -> Removal:
                     if child.id in seen or any(child.id == root.id for root in roots):
                         continue
                     if what == "refuse" or (what == "cascade" and not cascade):
-                        hint = "delete it first" + (", or add --cascade to delete all that belongs to it" if what == "cascade" else "")
+                        hint = "delete it first" + (
+                            ", or add --cascade to delete all that belongs to it" if what == "cascade" else ""
+                        )
                         raise Refused(f"it is in use by {child.label}", resource=row.label, remedy=hint)
                     if what == "detach":
                         removal.detached.append((child, name))
@@ -70,7 +72,10 @@ def delete(db: Session, removal: Removal, snapshot: Snapshot, reason: str | None
     graves: dict[str, Tombstone] = {}
     for row in removal.rows:
         collect_scope(snapshot, row, scope)
-        graves |= {f"{grave.host}/{grave.concern}/{grave.entry.get('path') or grave.entry['uuid']}": grave for grave in row.purge(snapshot)}
+        graves |= {
+            f"{grave.host}/{grave.concern}/{grave.entry.get('path') or grave.entry['uuid']}": grave
+            for grave in row.purge(snapshot)
+        }
     for row, name in removal.detached:
         collect_scope(snapshot, row, scope)
         setattr(row, name, None)

@@ -39,7 +39,9 @@ def initialise(url: str) -> str:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600, exist_ok=True)
         except OSError as error:
-            raise DatabaseError(f"cannot make {path}: {error.strerror}", remedy="check the folder's owner and mode, or set ZCTL_HOME") from None
+            raise DatabaseError(
+                f"cannot make {path}: {error.strerror}", remedy="check the folder's owner and mode, or set ZCTL_HOME"
+            ) from None
     inventory = Inventory(url)
     with explained(url), inventory.engine.connect() as connection:
         if path is not None:
@@ -48,7 +50,9 @@ def initialise(url: str) -> str:
             connection.exec_driver_sql("BEGIN")
         before = MigrationContext.configure(connection).get_current_revision()
         if before is not None and before > HEAD:
-            raise DatabaseError(f"the inventory has schema {before}, newer than this zctl's {HEAD}", remedy="install a newer zctl")
+            raise DatabaseError(
+                f"the inventory has schema {before}, newer than this zctl's {HEAD}", remedy="install a newer zctl"
+            )
         if before != HEAD:
             command.upgrade(alembic_config(connection), "head")
             connection.commit()

@@ -20,6 +20,10 @@ def load(db: Session) -> Snapshot:
     """Every resource that may matter to a host, frozen."""
     info = db.get(Info, 1)
     assert info is not None
-    rows = {cls: list(db.scalars(select(cls).order_by(cls.created_at, cls.id))) for cls in all_classes() if cls.noun not in LEFT_OUT}
+    rows = {
+        cls: list(db.scalars(select(cls).order_by(cls.created_at, cls.id)))
+        for cls in all_classes()
+        if cls.noun not in LEFT_OUT
+    }
     graves = [(grave.host_id, grave.concern, grave.entry) for grave in db.scalars(select(Grave))]
     return Snapshot(info.inventory, rows, graves)

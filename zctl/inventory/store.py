@@ -34,7 +34,9 @@ def create(db: Session, cls: type[T], values: dict[str, Any], reason: str | None
     inputs = {name: given.pop(name, about.default) for name, about in cls.inputs.items()}
     columns = resolve(db, cls, given)
     if "name" in columns and db.scalars(select(cls.id).where(cls.name == columns["name"])).first():
-        raise Refused("exists already", resource=f"{cls.noun} {columns['name']}", remedy="choose another name, or update it")
+        raise Refused(
+            "exists already", resource=f"{cls.noun} {columns['name']}", remedy="choose another name, or update it"
+        )
     columns.setdefault("name", "")
     row = cls.build(**columns)
     resolve_inputs(db, cls, inputs)
@@ -75,7 +77,9 @@ def resolve_inputs(db: Session, cls: type[Resource], inputs: dict[str, Any]) -> 
             find(db, resource_class(about.ref), inputs[name])
 
 
-def update(db: Session, row: Resource, values: dict[str, Any], reason: str | None = None) -> tuple[dict[str, tuple[Any, Any]], list[Resource]]:
+def update(
+    db: Session, row: Resource, values: dict[str, Any], reason: str | None = None
+) -> tuple[dict[str, tuple[Any, Any]], list[Resource]]:
     """Change a resource in place. Returns the changed fields (old, new) and rows made by it; both may be empty.
 
     `values` may repeat what already holds, also for fields that cannot change. Raises Invalid or Refused.
@@ -102,14 +106,21 @@ def update(db: Session, row: Resource, values: dict[str, Any], reason: str | Non
     tag_changes = set_tags(db, row, tags)
     if differences or tag_changes or made:
         touch(db, row)
-        record(db, row, "updated " + ", ".join(sorted({*differences, *tag_changes, *(part.label for part in made)})), reason)
+        record(
+            db,
+            row,
+            "updated " + ", ".join(sorted({*differences, *tag_changes, *(part.label for part in made)})),
+            reason,
+        )
     return differences | tag_changes, made
 
 
 def without_what_holds(db: Session, row: Resource, values: dict[str, Any]) -> dict[str, Any]:
     """Leave out the create-only values that the row has already, so that a manifest can be applied again."""
     cls = type(row)
-    create_only = {public: field for public, field in settable(cls, "create").items() if attrs(cls)[field].when == "create"}
+    create_only = {
+        public: field for public, field in settable(cls, "create").items() if attrs(cls)[field].when == "create"
+    }
     inputs_once = {name for name, about in cls.inputs.items() if not about.update}
     kept = {}
     for public, value in values.items():
@@ -125,7 +136,11 @@ def without_what_holds(db: Session, row: Resource, values: dict[str, Any]) -> di
 
 def minimal(cls: type[Resource], row: Resource) -> dict[str, Any]:
     """A legal creation of the same kind, so that one field can be validated by itself."""
-    return {public: getattr(row, field) for public, field in settable(cls, "create").items() if getattr(row, field) is not None}
+    return {
+        public: getattr(row, field)
+        for public, field in settable(cls, "create").items()
+        if getattr(row, field) is not None
+    }
 
 
 def touch(db: Session, row: Resource) -> None:
@@ -145,7 +160,9 @@ def set_tags(db: Session, row: Resource, tags: dict[str, str] | None) -> dict[st
     for key, value in tags.items():
         tag = present.pop(key, None)
         if tag is None:
-            db.add(Tag.build(name=f"{row.noun}/{row.name}/{key}", key=key, value=value, kind=row.noun, resource_id=row.id))
+            db.add(
+                Tag.build(name=f"{row.noun}/{row.name}/{key}", key=key, value=value, kind=row.noun, resource_id=row.id)
+            )
             changes[f"tag {key}"] = (None, value)
         elif tag.value != value:
             changes[f"tag {key}"] = (tag.value, value)
@@ -164,8 +181,16 @@ def merge_tags(db: Session, row: Resource, added: dict[str, str]) -> dict[str, s
 
 def record(db: Session, row: Resource, what: str, reason: str | None = None, job: str | None = None) -> None:
     """Write down that something happened to a resource."""
-    event = Event.build(name="event", what=what[:1000], kind=row.noun, resource_id=row.id, resource=row.name,
-                        actor=owner().rpartition(":")[0].split(":")[0], reason=reason, job_id=job)
+    event = Event.build(
+        name="event",
+        what=what[:1000],
+        kind=row.noun,
+        resource_id=row.id,
+        resource=row.name,
+        actor=owner().rpartition(":")[0].split(":")[0],
+        reason=reason,
+        job_id=job,
+    )
     event.name = f"event-{event.id[:13]}"
     db.add(event)
 

@@ -56,15 +56,21 @@ def restrict(state: HostState, scope: set[str]) -> HostState:
         leases = within(list(network.leases))
         if leases or network.uuid in scope:
             networks.append(network.model_copy(update={"leases": leases}))
-    return state.model_copy(update={
-        "storage": storage.model_copy(update={
-            "storages": [entry for entry in storage.storages if entry.uuid in needed],
-            "images": images, "volumes": volumes, "purge": purge,
-        }),
-        "network": state.network.model_copy(update={"l2_networks": within(state.network.l2_networks)}),
-        "l3_services": state.l3_services.model_copy(update={"l3_networks": networks}),
-        "vm": state.vm.model_copy(update={"vms": within(state.vm.vms), "purge": within(state.vm.purge)}),
-    })
+    return state.model_copy(
+        update={
+            "storage": storage.model_copy(
+                update={
+                    "storages": [entry for entry in storage.storages if entry.uuid in needed],
+                    "images": images,
+                    "volumes": volumes,
+                    "purge": purge,
+                }
+            ),
+            "network": state.network.model_copy(update={"l2_networks": within(state.network.l2_networks)}),
+            "l3_services": state.l3_services.model_copy(update={"l3_networks": networks}),
+            "vm": state.vm.model_copy(update={"vms": within(state.vm.vms), "purge": within(state.vm.purge)}),
+        }
+    )
 
 
 def in_order(concerns: Iterable[str]) -> list[str]:

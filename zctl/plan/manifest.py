@@ -33,7 +33,9 @@ class Loader(yaml.SafeLoader):
         """Refuse aliases, which can make a small file explode."""
         if self.check_event(yaml.events.AliasEvent):
             event = self.peek_event()
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed in manifests", event.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases are not allowed in manifests", event.start_mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -67,7 +69,9 @@ def texts(source: str) -> Iterator[tuple[str, str]]:
         yield "stdin", sys.stdin.read(MAX_BYTES + 1)
         return
     path = Path(source)
-    files = sorted(p for p in path.rglob("*") if p.suffix in (".yaml", ".yml") and p.is_file()) if path.is_dir() else [path]
+    files = (
+        sorted(p for p in path.rglob("*") if p.suffix in (".yaml", ".yml") and p.is_file()) if path.is_dir() else [path]
+    )
     for file in files:
         try:
             if file.stat().st_size > MAX_BYTES:
@@ -96,7 +100,9 @@ def parse(text: str, place: str, kinds: list[str]) -> list[Document]:
         mark = error.problem_mark
         raise Invalid(f"{error.problem or 'not YAML'} [{place}{f':{mark.line + 1}' if mark else ''}]") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Invalid(f"not YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__} [{place}]") from None
+        raise Invalid(
+            f"not YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__} [{place}]"
+        ) from None
     finally:
         loader.dispose()  # type: ignore[no-untyped-call]
     return found
@@ -108,14 +114,21 @@ def document(value: Any, where: str, kinds: list[str]) -> Document:
         raise Invalid(f"a document is a mapping with kind, name and spec [{where}]")
     for key in value:
         if key not in KEYS:
-            raise Invalid(f"there is no key {key!r} at the top of a document [{where}]",
-                          remedy=did_you_mean(key, KEYS) or "fields go under spec:")
+            raise Invalid(
+                f"there is no key {key!r} at the top of a document [{where}]",
+                remedy=did_you_mean(key, KEYS) or "fields go under spec:",
+            )
     kind = value.get("kind")
     if kind not in kinds:
-        raise Invalid(f"there is no kind {kind!r} [{where}]" if kind else f"kind is missing [{where}]",
-                      remedy=did_you_mean(str(kind), kinds) or "kinds: " + ", ".join(kinds))
+        raise Invalid(
+            f"there is no kind {kind!r} [{where}]" if kind else f"kind is missing [{where}]",
+            remedy=did_you_mean(str(kind), kinds) or "kinds: " + ", ".join(kinds),
+        )
     if value.get("apiVersion", API_VERSION) != API_VERSION:
-        raise Invalid(f"apiVersion {value['apiVersion']!r} is not {API_VERSION} [{where}]", remedy="a newer manifest needs a newer zctl")
+        raise Invalid(
+            f"apiVersion {value['apiVersion']!r} is not {API_VERSION} [{where}]",
+            remedy="a newer manifest needs a newer zctl",
+        )
     if not isinstance(value.get("name"), str):
         raise Invalid(f"{kind}: name is missing or not text [{where}]")
     spec = value.get("spec") or {}

@@ -50,16 +50,22 @@ def shortages(room: Room, demand: Demand) -> list[str]:
     """What the host lacks for the demand; empty when it fits."""
     lacks = list(room.problems)
     if demand.cpus > room.cpus - room.cpus_used:
-        lacks.append(f"needs {demand.cpus} CPUs, {max(0, int(room.cpus - room.cpus_used))} of {int(room.cpus)} are free")
+        lacks.append(
+            f"needs {demand.cpus} CPUs, {max(0, int(room.cpus - room.cpus_used))} of {int(room.cpus)} are free"
+        )
     if demand.memory > room.memory - room.memory_used:
         free = max(0, room.memory - room.memory_used)
-        lacks.append(f"needs {format_size(demand.memory)} memory, {format_size(free) or 0} of {format_size(room.memory)} are free")
+        lacks.append(
+            f"needs {format_size(demand.memory)} memory, {format_size(free) or 0} of {format_size(room.memory)} are free"
+        )
     if demand.disk:
         if room.disk is None:
             lacks.append("the storage's size on it is not known yet (zctl converge)")
         elif demand.disk > room.disk - room.disk_used:
             free = max(0, room.disk - room.disk_used)
-            lacks.append(f"needs {format_size(demand.disk)} disk, {format_size(free)} of {format_size(room.disk)} are free")
+            lacks.append(
+                f"needs {format_size(demand.disk)} disk, {format_size(free)} of {format_size(room.disk)} are free"
+            )
     return lacks
 
 

@@ -28,8 +28,11 @@ def manifest_schema(kind: str, spec: type[BaseModel], description: str, name_pat
         "description": description,
         "type": "object",
         "properties": {
-            "apiVersion": {"const": API_VERSION}, "kind": {"const": kind},
-            "name": {"type": "string", "pattern": name_pattern}, **top, "spec": inner,
+            "apiVersion": {"const": API_VERSION},
+            "kind": {"const": kind},
+            "name": {"type": "string", "pattern": name_pattern},
+            **top,
+            "spec": inner,
         },
         "required": ["kind", "name", *(["spec"] if required else [])],
         "additionalProperties": False,
@@ -42,10 +45,14 @@ def manifest_schema(kind: str, spec: type[BaseModel], description: str, name_pat
 def any_manifest_schema(kinds: list[str]) -> dict[str, Any]:
     """The schema of a document of any kind: what an editor is pointed to."""
     return {
-        "$schema": DRAFT, "title": "zctl manifest", "type": "object", "required": ["kind", "name"],
+        "$schema": DRAFT,
+        "title": "zctl manifest",
+        "type": "object",
+        "required": ["kind", "name"],
         "properties": {"kind": {"enum": kinds}},
         "allOf": [
-            {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": {"$ref": f"{kind}.json"}} for kind in kinds
+            {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": {"$ref": f"{kind}.json"}}
+            for kind in kinds
         ],
     }
 

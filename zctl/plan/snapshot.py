@@ -13,7 +13,10 @@ class Snapshot:
     """All rows of the inventory by type and id. Nothing here can reach the database."""
 
     def __init__(
-        self, inventory: str, rows: dict[type[Any], list[Any]], tombstones: Iterable[tuple[str, str, dict[str, Any]]] = ()
+        self,
+        inventory: str,
+        rows: dict[type[Any], list[Any]],
+        tombstones: Iterable[tuple[str, str, dict[str, Any]]] = (),
     ) -> None:
         self.inventory = inventory
         self._rows = {cls: {row.id: row for row in found} for cls, found in rows.items()}

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 NAME_RULE = "letters, digits, '.', '_' and '-', 1 to 80 characters, beginning with a letter or digit"
 HOSTNAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
-HOSTNAME_RULE = "letters, digits and '-', 1 to 63 characters, not at either end a '-' (it becomes the guest's host name)"
+HOSTNAME_RULE = (
+    "letters, digits and '-', 1 to 63 characters, not at either end a '-' (it becomes the guest's host name)"
+)
 
 When = Literal["create", "always", "never"]
 Listed = Literal["list", "wide", "show", "hidden"]
@@ -143,8 +145,12 @@ class Resource(SQLModel):
     name: str = attr(help="name, unique among its kind", listed="list", sa_type=String(80), unique=True, index=True)
     description: str | None = attr(None, help="free text for people", listed="wide", text=True, max_length=1000)
     version: int = attr(1, help="grows with each change; two writers cannot both win", when="never", listed="hidden")
-    created_at: datetime = attr(default_factory=now, help="when it was made, UTC", when="never", listed="wide", sa_type=DateTime)
-    updated_at: datetime = attr(default_factory=now, help="when it was last changed, UTC", when="never", sa_type=DateTime)
+    created_at: datetime = attr(
+        default_factory=now, help="when it was made, UTC", when="never", listed="wide", sa_type=DateTime
+    )
+    updated_at: datetime = attr(
+        default_factory=now, help="when it was last changed, UTC", when="never", sa_type=DateTime
+    )
 
     @declared_attr.directive
     def __tablename__(cls) -> str:

@@ -9,9 +9,7 @@ class Cluster(Resource, table=True):
     """Hosts that are alike: same networks, same storage, VMs may run on any of them."""
 
     zone_id: str = ref("zone", help="the zone it belongs to", when="create", listed="list", on_delete="cascade")
-    cpu_overcommit: float = attr(
-        4.0, help="virtual CPUs given out for each real one", listed="list", gt=0, le=100
-    )
+    cpu_overcommit: float = attr(4.0, help="virtual CPUs given out for each real one", listed="list", gt=0, le=100)
     memory_overcommit: float = attr(
         1.0, help="bytes of guest memory given out for each real one", listed="list", gt=0, le=10
     )

@@ -28,32 +28,51 @@ class Host(Resource, table=True):
         "cluster", help="the cluster it belongs to", when="create", listed="list", on_delete="cascade"
     )
     address: str = attr(
-        help="address or name for SSH; 'local' is the machine zctl runs on", listed="list", sa_type=String(255),
-        max_length=255, unique=True, regex=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$",
+        help="address or name for SSH; 'local' is the machine zctl runs on",
+        listed="list",
+        sa_type=String(255),
+        max_length=255,
+        unique=True,
+        regex=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$",
     )
     port: int = attr(22, help="SSH port", ge=1, le=65535)
-    user: str = attr("root", help="SSH user; another than root works through sudo", sa_type=String(63),
-                     regex=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")
+    user: str = attr(
+        "root",
+        help="SSH user; another than root works through sudo",
+        sa_type=String(63),
+        regex=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$",
+    )
     key: str | None = attr(
         None, help="private key file; none: ZCTL_SSH_KEY, the configured one or what ssh finds itself", text=True
     )
     host_key: str | None = attr(
-        None, help="the host's public SSH key as in known_hosts; pinned at creation when not given", auto=True,
-        text=True, max_length=1024,
+        None,
+        help="the host's public SSH key as in known_hosts; pinned at creation when not given",
+        auto=True,
+        text=True,
+        max_length=1024,
     )
     virt_type: Literal["auto", "kvm", "qemu"] = attr(
-        "auto", help="hardware virtualization, emulation, or found out by starting a machine",
+        "auto",
+        help="hardware virtualization, emulation, or found out by starting a machine",
         choices=("auto", "kvm", "qemu"),
     )
     reserved_memory: int | None = attr(None, help="memory kept for the host itself", unit="bytes", ge=0)
     state: States = attr(
-        "Connecting", help="how it stands with the host", when="never", listed="list",
+        "Connecting",
+        help="how it stands with the host",
+        when="never",
+        listed="list",
         choices=("Connecting", "Connected", "Disconnected", "Maintenance"),
     )
-    problem: str | None = attr(None, help="what is wrong with it", when="never", listed="wide", text=True, max_length=1000)
+    problem: str | None = attr(
+        None, help="what is wrong with it", when="never", listed="wide", text=True, max_length=1000
+    )
     cpus: int | None = attr(None, help="logical CPUs found", when="never", listed="list")
     memory: int | None = attr(None, help="memory found", when="never", listed="list", unit="bytes")
-    virtualization: str | None = attr(None, help="kvm or qemu, as found or set", when="never", listed="wide", sa_type=String(8))
+    virtualization: str | None = attr(
+        None, help="kvm or qemu, as found or set", when="never", listed="wide", sa_type=String(8)
+    )
     facts: dict[str, Any] = attr(default_factory=dict, help="what was found on it", when="never", json=True)
 
     def check(self, db: Session) -> None:

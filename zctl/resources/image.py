@@ -21,17 +21,27 @@ class Image(Resource, table=True):
     concerns = ("storage",)
 
     source: str = attr(
-        help="file on this machine, or http(s) URL that the hosts can reach", when="create", listed="list",
-        sa_type=String(1024), max_length=1024,
+        help="file on this machine, or http(s) URL that the hosts can reach",
+        when="create",
+        listed="list",
+        sa_type=String(1024),
+        max_length=1024,
     )
     checksum: str | None = attr(
-        None, help="sha256:HEX of the file; for a file it is computed when not given", when="create", auto=True,
-        listed="wide", sa_type=String(71), regex=r"^sha256:[0-9a-f]{64}$",
+        None,
+        help="sha256:HEX of the file; for a file it is computed when not given",
+        when="create",
+        auto=True,
+        listed="wide",
+        sa_type=String(71),
+        regex=r"^sha256:[0-9a-f]{64}$",
     )
     format: Literal["qcow2", "raw"] = attr(
         "qcow2", help="format of the file", when="create", listed="list", choices=("qcow2", "raw"), auto=True
     )
-    size: int | None = attr(None, help="virtual size, the least a root volume may have", when="never", listed="list", unit="bytes")
+    size: int | None = attr(
+        None, help="virtual size, the least a root volume may have", when="never", listed="list", unit="bytes"
+    )
     file_size: int | None = attr(None, help="size of the file", when="never", unit="bytes")
 
     def prepare(self, db: Session, inputs: dict[str, object]) -> list[Resource]:

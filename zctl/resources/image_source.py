@@ -46,10 +46,15 @@ def inspect_file(label: str, path: Path, checksum: str | None) -> Source:
             digest = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
     except OSError as error:
-        raise Refused(f"cannot read {path}: {error.strerror}", resource=label, remedy="check path and permissions") from None
+        raise Refused(
+            f"cannot read {path}: {error.strerror}", resource=label, remedy="check path and permissions"
+        ) from None
     if checksum is not None and checksum != digest:
-        raise Refused(f"checksum of {path} is {digest}, not {checksum}", resource=label,
-                      remedy="download the file again, or correct --checksum")
+        raise Refused(
+            f"checksum of {path} is {digest}, not {checksum}",
+            resource=label,
+            remedy="download the file again, or correct --checksum",
+        )
     format_, virtual = parse_header(label, header, size)
     return Source(str(path), digest, format_, virtual, size)
 
@@ -60,7 +65,9 @@ def inspect_url(label: str, url: str, checksum: str | None) -> Source:
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
             header = answer.read(HEADER_SIZE)
-            total = answer.headers.get("Content-Range", "").rpartition("/")[2] or answer.headers.get("Content-Length", "")
+            total = answer.headers.get("Content-Range", "").rpartition("/")[2] or answer.headers.get(
+                "Content-Length", ""
+            )
     except (urllib.error.URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise Refused(f"cannot fetch {url}: {reason}", resource=label, remedy="check the URL and the network") from None
@@ -81,7 +88,10 @@ def parse_header(label: str, header: bytes, size: int) -> tuple[Literal["qcow2",
         raise Refused("the file is cut off within its header", resource=label, remedy="download it again")
     (backing,) = struct.unpack_from(">Q", header, 8)
     if backing:
-        raise Refused("the image is an overlay on another file", resource=label,
-                      remedy="flatten it first: qemu-img convert -O qcow2 OLD NEW")
+        raise Refused(
+            "the image is an overlay on another file",
+            resource=label,
+            remedy="flatten it first: qemu-img convert -O qcow2 OLD NEW",
+        )
     (virtual,) = struct.unpack_from(">Q", header, 24)
     return "qcow2", virtual

@@ -50,7 +50,9 @@ class Outstanding(SQLModel, table=True):
     host_id: str = Field(sa_column=Column(String(36), ForeignKey("host.id", ondelete="CASCADE"), primary_key=True))
     uuid: str = Field(primary_key=True, sa_type=String(36))
     concerns: str = Field(default="", sa_type=String(128))
-    token: str = Field(default="", sa_type=String(36), description="new each time it is noted: what was noted during a run stays")
+    token: str = Field(
+        default="", sa_type=String(36), description="new each time it is noted: what was noted during a run stays"
+    )
 
 
 class Grave(SQLModel, table=True):

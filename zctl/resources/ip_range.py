@@ -26,7 +26,9 @@ def _sizes(db: Session, ids: list[str]) -> dict[str, Any]:
 class IpRange(Resource, table=True):
     """Addresses of an l3-network that zctl may give to VMs."""
 
-    l3_network_id: str = ref("l3-network", help="the l3-network it belongs to", when="create", listed="list", on_delete="cascade")
+    l3_network_id: str = ref(
+        "l3-network", help="the l3-network it belongs to", when="create", listed="list", on_delete="cascade"
+    )
     start: str = attr("", help="first address", when="create", listed="list", sa_type=String(39), auto=True)
     end: str = attr("", help="last address", when="create", listed="list", sa_type=String(39), auto=True)
 
@@ -72,8 +74,11 @@ class IpRange(Resource, table=True):
         if start > end:
             raise Refused(f"start {start} comes after end {end}", resource=self.label, remedy="exchange them")
         if subnet.network_address in (start, end) or subnet.broadcast_address in (start, end):
-            raise Refused(f"{start}-{end} holds the network or broadcast address of {subnet}", resource=self.label,
-                          remedy="begin one later, end one earlier")
+            raise Refused(
+                f"{start}-{end} holds the network or broadcast address of {subnet}",
+                resource=self.label,
+                remedy="begin one later, end one earlier",
+            )
         siblings = (
             select(IpRange, L3Network)
             .join(L3Network, L3Network.id == IpRange.l3_network_id)  # type: ignore[arg-type]
@@ -83,13 +88,17 @@ class IpRange(Resource, table=True):
             if IPv4Address(other.start) <= end and start <= IPv4Address(other.end):
                 raise Refused(
                     f"{start}-{end} overlaps {other.start}-{other.end} of {other.label} ({its_network.label})",
-                    resource=self.label, remedy="ranges on one l2-network must not share addresses",
+                    resource=self.label,
+                    remedy="ranges on one l2-network must not share addresses",
                 )
         if network.dhcp_ip is None:
             network.dhcp_ip = last_usable(start, end, {network.gateway})
             if network.dhcp_ip is None:
-                raise Refused("the range has no address to spare for the DHCP service", resource=self.label,
-                              remedy="give a larger range, or the network a --dhcp-ip")
+                raise Refused(
+                    "the range has no address to spare for the DHCP service",
+                    resource=self.label,
+                    remedy="give a larger range, or the network a --dhcp-ip",
+                )
             db.add(network)
 
     def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:

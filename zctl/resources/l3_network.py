@@ -25,19 +25,40 @@ class L3Network(Resource, table=True):
 
     concerns = ("l3_services",)
 
-    l2_network_id: str = ref("l2-network", help="the l2-network it lies on", when="create", listed="list", on_delete="cascade")
+    l2_network_id: str = ref(
+        "l2-network", help="the l2-network it lies on", when="create", listed="list", on_delete="cascade"
+    )
     cidr: str = attr(help="the subnet, such as 10.1.0.0/24", when="create", listed="list", sa_type=String(43))
-    gateway: str | None = attr(None, help="address of the router; none: VMs reach their own subnet only", when="create",
-                               listed="list", sa_type=String(39))
+    gateway: str | None = attr(
+        None,
+        help="address of the router; none: VMs reach their own subnet only",
+        when="create",
+        listed="list",
+        sa_type=String(39),
+    )
     dns: list[str] = attr(default_factory=list, help="addresses of DNS servers given to the guests", json=True)
-    domain: str | None = attr(None, help="DNS domain of the guests", sa_type=String(253),
-                              regex=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")
-    dhcp_ip: str | None = attr(None, help="address of the DHCP service on every host; from the ranges when not given",
-                               when="create", listed="wide", auto=True, sa_type=String(39))
+    domain: str | None = attr(
+        None,
+        help="DNS domain of the guests",
+        sa_type=String(253),
+        regex=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$",
+    )
+    dhcp_ip: str | None = attr(
+        None,
+        help="address of the DHCP service on every host; from the ranges when not given",
+        when="create",
+        listed="wide",
+        auto=True,
+        sa_type=String(39),
+    )
 
     inputs = {
-        "ranges": Input(list[str], "addresses for VMs: START-END or a CIDR; more by `zctl ip-range create`",
-                        default=[], option="--range"),
+        "ranges": Input(
+            list[str],
+            "addresses for VMs: START-END or a CIDR; more by `zctl ip-range create`",
+            default=[],
+            option="--range",
+        ),
     }
 
     def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
@@ -62,15 +83,21 @@ class L3Network(Resource, table=True):
             if address not in subnet or address in (subnet.network_address, subnet.broadcast_address):
                 raise Refused(f"{word} {text} is not a host address of {subnet}", resource=self.label)
         if self.gateway and self.gateway == self.dhcp_ip:
-            raise Refused(f"gateway and DHCP address are both {self.gateway}", resource=self.label,
-                          remedy="the DHCP service needs an address of its own")
+            raise Refused(
+                f"gateway and DHCP address are both {self.gateway}",
+                resource=self.label,
+                remedy="the DHCP service needs an address of its own",
+            )
         for text in self.dns:
             parse_address(self.label, text, "DNS server")
         same_l2 = select(L3Network).where(L3Network.l2_network_id == self.l2_network_id, L3Network.id != self.id)
         for other in db.scalars(same_l2):
             if ip_network(other.cidr).overlaps(subnet) and (other.cidr != self.cidr or other.gateway != self.gateway):
-                raise Refused(f"{subnet} overlaps {other.cidr} of {other.label} on the same l2-network",
-                              resource=self.label, remedy="use another subnet, or the same subnet and gateway")
+                raise Refused(
+                    f"{subnet} overlaps {other.cidr} of {other.label} on the same l2-network",
+                    resource=self.label,
+                    remedy="use another subnet, or the same subnet and gateway",
+                )
 
     @staticmethod
     def desired(snapshot: Snapshot, host: str) -> list[Fragment]:
@@ -81,11 +108,27 @@ class L3Network(Resource, table=True):
             if row.l2_network_id not in present or row.dhcp_ip is None:
                 continue
             l2 = snapshot.need(L2Network, row.l2_network_id)
-            found.append(Fragment("l3_services", "l3_networks", hoststate.L3Network(
-                uuid=row.id, name=row.name, l2=l2.id, bridge=bridge_name(l2.id), uplink=l2.uplink,
-                namespace=namespace_name(row.id), veth=veth_name(row.id), cidr=row.cidr, gateway=row.gateway,
-                dhcp_ip=row.dhcp_ip, dns=row.dns, domain=row.domain, mtu=l2.mtu,
-            )))
+            found.append(
+                Fragment(
+                    "l3_services",
+                    "l3_networks",
+                    hoststate.L3Network(
+                        uuid=row.id,
+                        name=row.name,
+                        l2=l2.id,
+                        bridge=bridge_name(l2.id),
+                        uplink=l2.uplink,
+                        namespace=namespace_name(row.id),
+                        veth=veth_name(row.id),
+                        cidr=row.cidr,
+                        gateway=row.gateway,
+                        dhcp_ip=row.dhcp_ip,
+                        dns=row.dns,
+                        domain=row.domain,
+                        mtu=l2.mtu,
+                    ),
+                )
+            )
         return found
 
     def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:
@@ -101,7 +144,9 @@ def parse_subnet(label: str, text: str) -> Any:
     except ValueError as error:
         raise Invalid(f"{text!r} is not a subnet: {error}", resource=label, remedy="write it as 10.1.0.0/24") from None
     if subnet.version != 4:
-        raise Invalid(f"{text} is IPv6, which l3-networks do not carry yet", resource=label, remedy="give an IPv4 subnet")
+        raise Invalid(
+            f"{text} is IPv6, which l3-networks do not carry yet", resource=label, remedy="give an IPv4 subnet"
+        )
     if not 8 <= subnet.prefixlen <= 29:
         raise Invalid(f"{text} is too large or too small", resource=label, remedy="use a prefix from /8 to /29")
     return subnet

@@ -28,8 +28,11 @@ def look_up(db: Session, cls: type[T], text: str) -> T | None:
         return row
     found = list(db.scalars(select(cls).where(cls.id.startswith(text.lower(), autoescape=True)).limit(3)))  # type: ignore[attr-defined]
     if len(found) > 1:
-        raise NotFound(f"UUID prefix {text} is ambiguous: {found[0].name}, {found[1].name} ...", resource=cls.noun,
-                       remedy="give more digits")
+        raise NotFound(
+            f"UUID prefix {text} is ambiguous: {found[0].name}, {found[1].name} ...",
+            resource=cls.noun,
+            remedy="give more digits",
+        )
     return found[0] if found else None
 
 
@@ -39,7 +42,11 @@ def find(db: Session, cls: type[T], text: str) -> T:
     if row is not None:
         return row
     hint = did_you_mean(text, db.scalars(select(cls.name)))
-    raise NotFound("does not exist", resource=f"{cls.noun} {printable(text)}", remedy=hint or f"zctl {cls.noun} list shows what there is")
+    raise NotFound(
+        "does not exist",
+        resource=f"{cls.noun} {printable(text)}",
+        remedy=hint or f"zctl {cls.noun} list shows what there is",
+    )
 
 
 def printable(text: str) -> str:

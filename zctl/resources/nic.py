@@ -33,10 +33,19 @@ class Nic(Resource, table=True):
 
     vm_id: str = ref("vm", help="the VM it belongs to", when="create", listed="list", on_delete="owned")
     l3_network_id: str = ref("l3-network", help="the network it is on", when="create", listed="list")
-    ip: str | None = attr(None, help="its address; a free one when not given", when="create", listed="list", auto=True,
-                          sa_type=String(39))
-    mac: str | None = attr(None, help="its MAC; made when not given, never changed", when="create", listed="list", auto=True,
-                           sa_type=String(17), unique=True, regex=MAC_PATTERN)
+    ip: str | None = attr(
+        None, help="its address; a free one when not given", when="create", listed="list", auto=True, sa_type=String(39)
+    )
+    mac: str | None = attr(
+        None,
+        help="its MAC; made when not given, never changed",
+        when="create",
+        listed="list",
+        auto=True,
+        sa_type=String(17),
+        unique=True,
+        regex=MAC_PATTERN,
+    )
     device: int = attr(0, help="its place among the VM's cards, from 0", when="never", listed="wide")
 
     def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
@@ -61,16 +70,23 @@ class Nic(Resource, table=True):
             raise Refused(problem, resource=self.label)
 
     def _free_address(self, db: Session, network: L3Network, wanted: str | None) -> str:
-        ranges = [(r.start, r.end) for r in db.scalars(
-            select(IpRange).where(IpRange.l3_network_id == network.id).order_by(IpRange.created_at, IpRange.name))]
+        ranges = [
+            (r.start, r.end)
+            for r in db.scalars(
+                select(IpRange).where(IpRange.l3_network_id == network.id).order_by(IpRange.created_at, IpRange.name)
+            )
+        ]
         reserved = {address for address in (network.gateway, network.dhcp_ip) if address}
         taken = {ip for ip in db.scalars(select(Nic.ip).where(Nic.l3_network_id == network.id)) if ip} | reserved
         if wanted is None:
             found = first_free(ranges, taken)
             if found is None:
                 why = "no address is left" if ranges else "it has no ip-range"
-                raise Refused(f"{why} on {network.label}", resource=self.label,
-                              remedy=f"zctl ip-range create NAME --l3-network {network.name} --start A --end B")
+                raise Refused(
+                    f"{why} on {network.label}",
+                    resource=self.label,
+                    remedy=f"zctl ip-range create NAME --l3-network {network.name} --start A --end B",
+                )
             return found
         if parse_address(self.label, wanted, "address").version != 4:
             raise Invalid(f"{wanted} is not an IPv4 address", resource=self.label)
@@ -87,7 +103,12 @@ class Nic(Resource, table=True):
     def desired(snapshot: Snapshot, host: str) -> list[Fragment]:
         """The DHCP leases of the VMs on the host."""
         return [
-            Fragment("l3_services", "leases", hoststate.Lease(uuid=nic.id, name=vm.name, mac=nic.mac, ip=nic.ip), nic.l3_network_id)
+            Fragment(
+                "l3_services",
+                "leases",
+                hoststate.Lease(uuid=nic.id, name=vm.name, mac=nic.mac, ip=nic.ip),
+                nic.l3_network_id,
+            )
             for vm in snapshot.by(Vm, "host_id", host)
             for nic in snapshot.by(Nic, "vm_id", vm.id)
             if nic.ip and nic.mac

@@ -41,20 +41,29 @@ class PrimaryStorage(Resource, table=True):
 
     zone_id: str = ref("zone", help="the zone it belongs to", when="create", listed="list", on_delete="cascade")
     cluster_id: str | None = ref(
-        "cluster", None, help="only the hosts of this cluster have it; none: all of the zone", when="create",
-        listed="wide", on_delete="cascade",
+        "cluster",
+        None,
+        help="only the hosts of this cluster have it; none: all of the zone",
+        when="create",
+        listed="wide",
+        on_delete="cascade",
     )
     kind: Literal["local", "shared-mount-point"] = attr(
-        "local", help="a folder of each host, or one file system mounted on all of them", when="create",
-        listed="list", choices=("local", "shared-mount-point"),
+        "local",
+        help="a folder of each host, or one file system mounted on all of them",
+        when="create",
+        listed="list",
+        choices=("local", "shared-mount-point"),
     )
     path: str = attr(
-        help="absolute path of the folder on the hosts", when="create", listed="list", sa_type=String(255),
-        max_length=255, regex=r"^(/[A-Za-z0-9._@+-]+)+$",
+        help="absolute path of the folder on the hosts",
+        when="create",
+        listed="list",
+        sa_type=String(255),
+        max_length=255,
+        regex=r"^(/[A-Za-z0-9._@+-]+)+$",
     )
-    overcommit: float = attr(
-        2.0, help="bytes of virtual disk given out for each real one", gt=0, le=100
-    )
+    overcommit: float = attr(2.0, help="bytes of virtual disk given out for each real one", gt=0, le=100)
 
     computed = {
         "total": Computed("size of the file system, summed over hosts for local ones", _capacity(StorageHost.total)),
@@ -64,13 +73,23 @@ class PrimaryStorage(Resource, table=True):
     def check(self, db: Session) -> None:
         """Two storages cannot own one folder, and a system folder is nobody's storage."""
         if self.path in NOT_A_HOME or ".." in self.path.split("/"):
-            raise Refused(f"path {self.path} cannot hold a storage", resource=self.label,
-                          remedy="give a folder of its own, such as /var/lib/zctl/storage")
+            raise Refused(
+                f"path {self.path} cannot hold a storage",
+                resource=self.label,
+                remedy="give a folder of its own, such as /var/lib/zctl/storage",
+            )
         for other in db.scalars(select(PrimaryStorage).where(PrimaryStorage.id != self.id)):
-            nested = other.path == self.path or f"{other.path}/".startswith(f"{self.path}/") or f"{self.path}/".startswith(f"{other.path}/")
+            nested = (
+                other.path == self.path
+                or f"{other.path}/".startswith(f"{self.path}/")
+                or f"{self.path}/".startswith(f"{other.path}/")
+            )
             if nested and other.zone_id == self.zone_id and self.cluster_id in (None, other.cluster_id):
-                raise Refused(f"path {self.path} overlaps that of {other.label} ({other.path})", resource=self.label,
-                              remedy="give each storage a folder of its own")
+                raise Refused(
+                    f"path {self.path} overlaps that of {other.label} ({other.path})",
+                    resource=self.label,
+                    remedy="give each storage a folder of its own",
+                )
 
     @staticmethod
     def desired(snapshot: Snapshot, host: str) -> list[Fragment]:
@@ -93,13 +112,16 @@ class PrimaryStorage(Resource, table=True):
         files = [(image.id, image.name, image_path(image, self)) for image in snapshot.all(Image)]
         files.append((self.id, self.name, f"{self.path}/{MARKER}"))
         return [
-            Tombstone(host, "storage", {"uuid": key, "name": name, "storage": self.id, "path": path}) for key, name, path in files
+            Tombstone(host, "storage", {"uuid": key, "name": name, "storage": self.id, "path": path})
+            for key, name, path in files
         ]
 
     def purge(self, snapshot: Snapshot) -> list[Tombstone]:
         """Its cached images and markers, on every host or once where they share it."""
         hosts = sorted(self.scope(snapshot))
-        return [grave for host in (hosts if self.kind == "local" else hosts[:1]) for grave in self.leftovers(snapshot, host)]
+        return [
+            grave for host in (hosts if self.kind == "local" else hosts[:1]) for grave in self.leftovers(snapshot, host)
+        ]
 
     def absorb(self, db: Session, host: str, observed: dict[str, Any]) -> None:
         """Remember capacity, and which file system the host saw."""

@@ -9,6 +9,7 @@ from zctl.errors import Misuse, did_you_mean
 from zctl.resources.base import Resource
 from zctl.resources.registry_index import foreign_nouns, noun_files
 
+
 @cache
 def resource_class(noun: str) -> type[Resource]:
     """The declaration of a noun; imports its module. Raises Misuse for an unknown noun."""
@@ -34,7 +35,8 @@ def all_classes() -> tuple[type[Resource], ...]:
     ordered: list[type[Resource]] = []
     while waiting:
         ready = [
-            cls for cls in waiting.values()
+            cls
+            for cls in waiting.values()
             if not any(about.ref in waiting and about.ref != cls.noun for about in references(cls).values())
         ]
         assert ready, f"reference cycle among {sorted(waiting)}"

@@ -34,14 +34,24 @@ def choose_storage(db: Session, label: str, vm: Vm | None, name: str | None = No
             storage = db.get(PrimaryStorage, root.primary_storage_id)
             assert storage is not None
             return storage
-    reachable = [row for row in db.scalars(select(PrimaryStorage).order_by(PrimaryStorage.name)) if vm is None or _may_use(db, vm, row)]
+    reachable = [
+        row
+        for row in db.scalars(select(PrimaryStorage).order_by(PrimaryStorage.name))
+        if vm is None or _may_use(db, vm, row)
+    ]
     if len(reachable) == 1:
         return reachable[0]
     if not reachable:
-        raise Refused("there is no primary-storage it could use", resource=label,
-                      remedy="zctl primary-storage create NAME --zone ZONE --path /var/lib/zctl/storage")
-    raise Invalid(f"there are several primary-storages: {', '.join(row.name for row in reachable)}", resource=label,
-                  remedy="say which by --storage (volumes: --primary-storage)")
+        raise Refused(
+            "there is no primary-storage it could use",
+            resource=label,
+            remedy="zctl primary-storage create NAME --zone ZONE --path /var/lib/zctl/storage",
+        )
+    raise Invalid(
+        f"there are several primary-storages: {', '.join(row.name for row in reachable)}",
+        resource=label,
+        remedy="say which by --storage (volumes: --primary-storage)",
+    )
 
 
 def _may_use(db: Session, vm: Vm, storage: PrimaryStorage) -> bool:
@@ -76,16 +86,26 @@ def rooms(db: Session, storage: PrimaryStorage | None, exclude_vm: str = "") -> 
         reserve = reserved_memory(host.reserved_memory, cluster.reserved_memory, zone.reserved_memory)
         problems = _host_problems(host, cluster, storage)
         total, disk_used, trouble = disks.get(host.id, (None, 0, ""))
-        found.append(Room(
-            host.id, host.name, (host.cpus or 0) * cluster.cpu_overcommit or 1e-9, used.get(host.id, (0, 0))[0],
-            max(1, int(((host.memory or 0) - reserve) * cluster.memory_overcommit)), used.get(host.id, (0, 0))[1],
-            total, disk_used, tuple(problems + ([trouble] if trouble else [])),
-        ))
+        found.append(
+            Room(
+                host.id,
+                host.name,
+                (host.cpus or 0) * cluster.cpu_overcommit or 1e-9,
+                used.get(host.id, (0, 0))[0],
+                max(1, int(((host.memory or 0) - reserve) * cluster.memory_overcommit)),
+                used.get(host.id, (0, 0))[1],
+                total,
+                disk_used,
+                tuple(problems + ([trouble] if trouble else [])),
+            )
+        )
     return found
 
 
 def _host_problems(host: Host, cluster: Cluster, storage: PrimaryStorage | None) -> list[str]:
-    problems = [] if host.state == "Connected" else [f"is {host.state}" + (f" ({host.problem})" if host.problem else "")]
+    problems = (
+        [] if host.state == "Connected" else [f"is {host.state}" + (f" ({host.problem})" if host.problem else "")]
+    )
     if storage and (storage.zone_id != cluster.zone_id or storage.cluster_id not in (None, cluster.id)):
         problems.append(f"does not have {storage.label}")
     return problems
@@ -93,11 +113,21 @@ def _host_problems(host: Host, cluster: Cluster, storage: PrimaryStorage | None)
 
 def _disk_rooms(db: Session, storage: PrimaryStorage) -> dict[str, tuple[int | None, int, str]]:
     """For each host: bytes that may be given out, bytes given out, and what is wrong with the storage there."""
-    query = select(Volume.host_id, func.sum(Volume.size)).where(  # type: ignore[call-overload]
-        Volume.primary_storage_id == storage.id, Volume.state != "NotInstantiated").group_by(Volume.host_id)
+    query = (
+        select(Volume.host_id, func.sum(Volume.size))
+        .where(  # type: ignore[call-overload]
+            Volume.primary_storage_id == storage.id, Volume.state != "NotInstantiated"
+        )
+        .group_by(Volume.host_id)
+    )
     given: dict[str | None, int] = {key: int(size or 0) for key, size in db.execute(query)}
-    seen = list(db.scalars(select(StorageHost).where(StorageHost.storage_id == storage.id)
-                           .order_by(StorageHost.seen_at, StorageHost.host_id)))
+    seen = list(
+        db.scalars(
+            select(StorageHost)
+            .where(StorageHost.storage_id == storage.id)
+            .order_by(StorageHost.seen_at, StorageHost.host_id)
+        )
+    )
     token = next((row.token for row in seen if row.token), None)
     found: dict[str, tuple[int | None, int, str]] = {}
     for row in seen:
@@ -121,8 +151,11 @@ def choose_host(db: Session, vm: Vm, storage: PrimaryStorage, disk: int, network
     choice = place(found, Demand(vm.cpus or 1, vm.memory or 0, disk))
     if choice.host is None:
         reasons = ". ".join(choice.reasons) or "there are no hosts"
-        raise Refused(f"no host has room: {reasons}", resource=vm.label,
-                      remedy="free something, add a host, or raise the cluster's overcommit")
+        raise Refused(
+            f"no host has room: {reasons}",
+            resource=vm.label,
+            remedy="free something, add a host, or raise the cluster's overcommit",
+        )
     host = db.get(Host, choice.host)
     assert host is not None
     return host
@@ -160,8 +193,11 @@ def require_vm_room(db: Session, vm: Vm) -> None:
     room = next(room for room in rooms(db, None, vm.id) if room.host == vm.host_id)
     lacks = [text for text in shortages(room, Demand(vm.cpus or 1, vm.memory or 0)) if text not in room.problems]
     if lacks:
-        raise Refused(f"no room on host {room.name}: {'; '.join(lacks)}", resource=vm.label,
-                      remedy="free something there, or raise the cluster's overcommit")
+        raise Refused(
+            f"no room on host {room.name}: {'; '.join(lacks)}",
+            resource=vm.label,
+            remedy="free something there, or raise the cluster's overcommit",
+        )
 
 
 def require_room(db: Session, label: str, storage_id: str, host_id: str | None, size: int) -> None:
@@ -176,5 +212,8 @@ def require_room(db: Session, label: str, storage_id: str, host_id: str | None, 
         raise Refused(trouble, resource=label)
     if total is None or used + size > total:
         free = format_size(max(0, (total or 0) - used)) or "none"
-        raise Refused(f"no room on {storage.label}: needs {format_size(size)}, {free} of {format_size(total)} is free",
-                      resource=label, remedy="free something, or raise the storage's --overcommit")
+        raise Refused(
+            f"no room on {storage.label}: needs {format_size(size)}, {free} of {format_size(total)} is free",
+            resource=label,
+            remedy="free something, or raise the storage's --overcommit",
+        )

@@ -5,7 +5,16 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
 from pydantic_core import PydanticUndefined
 
 from zctl.errors import Invalid, did_you_mean
@@ -61,13 +70,18 @@ def spec_model(cls: type[Resource], purpose: Purpose) -> type[Spec]:
         kind = field_type(cls, field)
         if field == "name":
             kind = Annotated[str, StringConstraints(pattern=cls.name_pattern, max_length=255)]
-        required = purpose == "create" and info.is_required() and not about.auto and not (field == "name" and cls.auto_name)
+        required = (
+            purpose == "create" and info.is_required() and not about.auto and not (field == "name" and cls.auto_name)
+        )
         fields[public] = (kind if required else kind | None, Field(... if required else None, description=about.help))
     for name, given in cls.inputs.items():
         if purpose == "create" or given.update:
             fields[name] = (input_type(given) | None, Field(None, description=given.help))
     if cls.manifest:
-        fields["tags"] = (dict[TAG_KEY, TAG_VALUE] | None, Field(None, description="keys and values for people and filters"))  # type: ignore[valid-type]
+        fields["tags"] = (
+            dict[TAG_KEY, TAG_VALUE] | None,
+            Field(None, description="keys and values for people and filters"),
+        )  # type: ignore[valid-type]
     return create_model(f"{cls.__name__}{purpose.title()}", __base__=Spec, __doc__=cls.__doc__, **fields)
 
 
@@ -79,7 +93,11 @@ def validate(cls: type[Resource], purpose: Purpose, values: dict[str, Any]) -> d
         made = spec_model(cls, purpose).model_validate(values)
     except ValidationError as error:
         raise Invalid(*_words(cls, purpose, error), resource=label) from None
-    return {key: value for key, value in made if key in made.model_fields_set and not (value is None and purpose == "create")}
+    return {
+        key: value
+        for key, value in made
+        if key in made.model_fields_set and not (value is None and purpose == "create")
+    }
 
 
 def _words(cls: type[Resource], purpose: Purpose, error: ValidationError) -> tuple[str]:
@@ -94,7 +112,9 @@ def _words(cls: type[Resource], purpose: Purpose, error: ValidationError) -> tup
                 said.append(f"{place} cannot be changed after creation: make a new {cls.noun}")
             else:
                 legal = spec_model(cls, purpose).model_fields
-                said.append(f"there is no field {printable(place)} ({did_you_mean(field, legal) or 'fields: ' + ', '.join(legal)})")
+                said.append(
+                    f"there is no field {printable(place)} ({did_you_mean(field, legal) or 'fields: ' + ', '.join(legal)})"
+                )
         elif kind == "missing":
             said.append(f"{place} is missing (--{place.replace('_', '-')})" if place != "name" else "name is missing")
         elif field == "name" and kind.startswith("string"):

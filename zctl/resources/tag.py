@@ -24,8 +24,15 @@ class Tag(Resource, table=True):
     auto_name = True
     manifest = False
 
-    name: str = attr("", help="resource and key, such as vm/web-1/env", listed="list", when="never",
-                     sa_type=String(255), unique=True, index=True)
+    name: str = attr(
+        "",
+        help="resource and key, such as vm/web-1/env",
+        listed="list",
+        when="never",
+        sa_type=String(255),
+        unique=True,
+        index=True,
+    )
     key: str = attr(help="the key", when="create", listed="wide", sa_type=String(63), regex=KEY_PATTERN)
     value: str = attr("", help="the value", listed="list", text=True)
     kind: str = attr("", help="the noun of the resource", when="never", listed="wide", sa_type=String(32))
@@ -40,7 +47,11 @@ class Tag(Resource, table=True):
 
         noun, _, name = (inputs.get("on") or "").partition("/")
         if not noun or not name:
-            raise Invalid("a tag is pinned to something", resource=f"tag {self.key}", remedy="add --on NOUN/NAME, such as --on vm/web-1")
+            raise Invalid(
+                "a tag is pinned to something",
+                resource=f"tag {self.key}",
+                remedy="add --on NOUN/NAME, such as --on vm/web-1",
+            )
         row = find(db, resource_class(noun), name)
         self.kind, self.resource_id, self.name = noun, row.id, f"{noun}/{row.name}/{self.key}"
         return []

@@ -40,28 +40,67 @@ class Vm(Resource, table=True):
     name_pattern = HOSTNAME_PATTERN
     name_rule = HOSTNAME_RULE
 
-    state: VmStates = attr("Created", help="state as last seen on the host", when="never", listed="list",
-                           choices=("Created", "Starting", "Running", "Stopping", "Stopped", "Migrating", "Destroyed", "Unknown"))
-    host_id: str | None = ref("host", None, help="the host; chosen by room when not given", when="create", listed="list",
-                              auto=True, on_delete="detach")
-    cluster_id: str | None = ref("cluster", None, help="only hosts of this cluster may be chosen", when="create",
-                                 listed="wide", on_delete="detach")
+    state: VmStates = attr(
+        "Created",
+        help="state as last seen on the host",
+        when="never",
+        listed="list",
+        choices=("Created", "Starting", "Running", "Stopping", "Stopped", "Migrating", "Destroyed", "Unknown"),
+    )
+    host_id: str | None = ref(
+        "host",
+        None,
+        help="the host; chosen by room when not given",
+        when="create",
+        listed="list",
+        auto=True,
+        on_delete="detach",
+    )
+    cluster_id: str | None = ref(
+        "cluster",
+        None,
+        help="only hosts of this cluster may be chosen",
+        when="create",
+        listed="wide",
+        on_delete="detach",
+    )
     image_id: str = ref("image", help="the image of its root volume", when="create", listed="wide")
-    instance_offering_id: str | None = ref("instance-offering", None, help="its size by offering", listed="wide", on_delete="detach")
-    cpus: int | None = attr(None, help="virtual CPUs; by the offering when not given", listed="list", auto=True, ge=1, le=1024)
-    memory: int | None = attr(None, help="memory; by the offering when not given", listed="list", auto=True, unit="bytes",
-                              ge=16 * MIB, le=2**44)
-    power: Power = attr("Running", help="the state it is meant to be in", listed="wide",
-                        choices=("Running", "Stopped", "Destroyed"))
+    instance_offering_id: str | None = ref(
+        "instance-offering", None, help="its size by offering", listed="wide", on_delete="detach"
+    )
+    cpus: int | None = attr(
+        None, help="virtual CPUs; by the offering when not given", listed="list", auto=True, ge=1, le=1024
+    )
+    memory: int | None = attr(
+        None,
+        help="memory; by the offering when not given",
+        listed="list",
+        auto=True,
+        unit="bytes",
+        ge=16 * MIB,
+        le=2**44,
+    )
+    power: Power = attr(
+        "Running", help="the state it is meant to be in", listed="wide", choices=("Running", "Stopped", "Destroyed")
+    )
     autostart: bool = attr(True, help="whether a running VM comes back when its host restarts")
-    stop_timeout: int = attr(60, help="how long a stop waits for the guest before it is forced off", unit="seconds", ge=0, le=3600)
+    stop_timeout: int = attr(
+        60, help="how long a stop waits for the guest before it is forced off", unit="seconds", ge=0, le=3600
+    )
     domain: str | None = attr(None, help="its name in libvirt", when="never", sa_type=String(80), unique=True)
-    reboot_token: str | None = attr(None, help="the last reboot asked for", when="never", listed="hidden", sa_type=String(36))
+    reboot_token: str | None = attr(
+        None, help="the last reboot asked for", when="never", listed="hidden", sa_type=String(36)
+    )
     pending: list[str] = attr(default_factory=list, help="what takes effect at the next start", when="never", json=True)
 
     inputs = {
-        "networks": Input(list[str], "l3-network of a network card, or NAME=ADDRESS; may be repeated", default=[],
-                          option="--network", update=True),
+        "networks": Input(
+            list[str],
+            "l3-network of a network card, or NAME=ADDRESS; may be repeated",
+            default=[],
+            option="--network",
+            update=True,
+        ),
         "disks": Input(list[str], "disk-offering of a data volume; may be repeated", default=[], option="--disk"),
         "root_size": Input(int, "size of the root volume; the image's when not given", unit="bytes"),
         "storage": Input(str, "primary-storage of its volumes; the only one when not given", ref="primary-storage"),
@@ -91,7 +130,9 @@ class Vm(Resource, table=True):
         self.cpus = self.cpus or (offering.cpus if offering else None)
         self.memory = self.memory or (offering.memory if offering else None)
         if not (self.cpus and self.memory):
-            raise Invalid("it has no size", resource=self.label, remedy="give --instance-offering, or --cpus and --memory")
+            raise Invalid(
+                "it has no size", resource=self.label, remedy="give --instance-offering, or --cpus and --memory"
+            )
 
     def check(self, db: Session) -> None:
         """A VM that shall run needs room on its host."""
@@ -120,13 +161,25 @@ class Vm(Resource, table=True):
         """The domains of the host."""
         virt = snapshot.need(Host, host).virtualization or "qemu"
         return [
-            Fragment("vm", "vms", hoststate.Vm(
-                uuid=row.id, name=row.name, domain=row.domain or f"z-{row.name}", description=row.description,
-                vcpus=row.cpus or 1, memory=row.memory or 0, virt_type="kvm" if virt == "kvm" else "qemu",
-                state="Running" if row.power == "Running" else "Stopped",
-                autostart=row.autostart and row.power == "Running", stop_timeout=row.stop_timeout, reboot=row.reboot_token,
-                disks=_disks(snapshot, row), nics=_nics(snapshot, row),
-            ))
+            Fragment(
+                "vm",
+                "vms",
+                hoststate.Vm(
+                    uuid=row.id,
+                    name=row.name,
+                    domain=row.domain or f"z-{row.name}",
+                    description=row.description,
+                    vcpus=row.cpus or 1,
+                    memory=row.memory or 0,
+                    virt_type="kvm" if virt == "kvm" else "qemu",
+                    state="Running" if row.power == "Running" else "Stopped",
+                    autostart=row.autostart and row.power == "Running",
+                    stop_timeout=row.stop_timeout,
+                    reboot=row.reboot_token,
+                    disks=_disks(snapshot, row),
+                    nics=_nics(snapshot, row),
+                ),
+            )
             for row in snapshot.by(Vm, "host_id", host)
         ]
 
@@ -173,8 +226,12 @@ def _disks(snapshot: Snapshot, vm: Vm) -> list[hoststate.Disk]:
 
     volumes = sorted(snapshot.by(Volume, "vm_id", vm.id), key=lambda volume: volume.device)
     return [
-        hoststate.Disk(uuid=volume.id, format="qcow2", dev=disk_name(volume.device),
-                       path=volume.path(snapshot.need(PrimaryStorage, volume.primary_storage_id)))
+        hoststate.Disk(
+            uuid=volume.id,
+            format="qcow2",
+            dev=disk_name(volume.device),
+            path=volume.path(snapshot.need(PrimaryStorage, volume.primary_storage_id)),
+        )
         for volume in volumes
     ]
 
@@ -197,8 +254,9 @@ def _nics(snapshot: Snapshot, vm: Vm) -> list[hoststate.Nic]:
     found = []
     for nic in sorted(snapshot.by(Nic, "vm_id", vm.id), key=lambda nic: nic.device):
         l2 = snapshot.need(L2Network, snapshot.need(L3Network, nic.l3_network_id).l2_network_id)
-        found.append(hoststate.Nic(uuid=nic.id, mac=nic.mac or "", bridge=bridge_name(l2.id), tap=tap_name(nic.id),
-                                   ip=nic.ip, mtu=l2.mtu))
+        found.append(
+            hoststate.Nic(
+                uuid=nic.id, mac=nic.mac or "", bridge=bridge_name(l2.id), tap=tap_name(nic.id), ip=nic.ip, mtu=l2.mtu
+            )
+        )
     return found
-
-

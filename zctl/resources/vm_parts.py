@@ -28,12 +28,23 @@ def root_volume(db: Session, vm: Vm, storage: PrimaryStorage, size: int | None) 
     image = db.get(Image, vm.image_id)
     assert image is not None
     if image.size and size and size < image.size:
-        raise Invalid(f"root size {format_size(size)} is less than the image's {format_size(image.size)}",
-                      resource=vm.label, remedy="give a larger --root-size, or none")
+        raise Invalid(
+            f"root size {format_size(size)} is less than the image's {format_size(image.size)}",
+            resource=vm.label,
+            remedy="give a larger --root-size, or none",
+        )
     if not (size or image.size):
         raise Invalid(f"the size of {image.label} is not known", resource=vm.label, remedy="give --root-size")
-    return Volume.build(name=f"{vm.name}-root", vm_id=vm.id, primary_storage_id=storage.id, image_id=image.id,
-                        kind="root", size=size or image.size, device=0, state="Creating")
+    return Volume.build(
+        name=f"{vm.name}-root",
+        vm_id=vm.id,
+        primary_storage_id=storage.id,
+        image_id=image.id,
+        kind="root",
+        size=size or image.size,
+        device=0,
+        state="Creating",
+    )
 
 
 def disks(db: Session, vm: Vm, storage: PrimaryStorage, offerings: list[str]) -> list[Volume]:
@@ -41,8 +52,18 @@ def disks(db: Session, vm: Vm, storage: PrimaryStorage, offerings: list[str]) ->
     made = []
     for number, name in enumerate(offerings, start=1):
         offering = find(db, DiskOffering, name)
-        made.append(Volume.build(name=f"{vm.name}-data{number}", vm_id=vm.id, primary_storage_id=storage.id, kind="data",
-                                 disk_offering_id=offering.id, size=offering.size, device=number, state="Creating"))
+        made.append(
+            Volume.build(
+                name=f"{vm.name}-data{number}",
+                vm_id=vm.id,
+                primary_storage_id=storage.id,
+                kind="data",
+                disk_offering_id=offering.id,
+                size=offering.size,
+                device=number,
+                state="Creating",
+            )
+        )
     return made
 
 
@@ -52,8 +73,11 @@ def nics(db: Session, vm: Vm, networks: list[str]) -> list[Resource]:
     for number, text in enumerate(networks):
         name, _, address = text.partition("=")
         network = find(db, L3Network, name)
-        made.append(Nic.build(name=f"{vm.name}-nic{number}", vm_id=vm.id, l3_network_id=network.id, ip=address or None,
-                              device=number))
+        made.append(
+            Nic.build(
+                name=f"{vm.name}-nic{number}", vm_id=vm.id, l3_network_id=network.id, ip=address or None, device=number
+            )
+        )
     return made
 
 
@@ -72,6 +96,9 @@ def missing_nics(db: Session, vm: Vm, networks: list[str]) -> list[Resource]:
         made.append(Nic.build(name="", vm_id=vm.id, l3_network_id=network.id, ip=address or None))
     if left:
         words = ", ".join(f"{nic.name} ({nic.ip})" for nic in left)
-        raise Refused(f"it has network cards that are not asked for: {words}", resource=vm.label,
-                      remedy=f"delete them by name, such as zctl nic delete {left[0].name}, or name their network too")
+        raise Refused(
+            f"it has network cards that are not asked for: {words}",
+            resource=vm.label,
+            remedy=f"delete them by name, such as zctl nic delete {left[0].name}, or name their network too",
+        )
     return made

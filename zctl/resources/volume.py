@@ -26,17 +26,30 @@ class Volume(Resource, table=True):
 
     concerns = ("storage",)
 
-    vm_id: str | None = ref("vm", None, help="the VM it is plugged into", when="create", listed="list", on_delete="detach")
-    primary_storage_id: str = ref("primary-storage", None, help="where it lies", when="create", listed="list", auto=True)
+    vm_id: str | None = ref(
+        "vm", None, help="the VM it is plugged into", when="create", listed="list", on_delete="detach"
+    )
+    primary_storage_id: str = ref(
+        "primary-storage", None, help="where it lies", when="create", listed="list", auto=True
+    )
     host_id: str | None = ref("host", None, help="the host that has it, for local storage", when="never", listed="wide")
     image_id: str | None = ref("image", None, help="the image it overlays", when="never", listed="wide")
-    disk_offering_id: str | None = ref("disk-offering", None, help="its size by offering", when="create", on_delete="detach")
-    kind: Literal["root", "data"] = attr("data", help="what it is to its VM", when="never", listed="list", choices=("root", "data"))
-    size: int | None = attr(None, help="virtual size; may grow, never shrinks", listed="list", unit="bytes", auto=True, ge=2**20, le=2**50)
+    disk_offering_id: str | None = ref(
+        "disk-offering", None, help="its size by offering", when="create", on_delete="detach"
+    )
+    kind: Literal["root", "data"] = attr(
+        "data", help="what it is to its VM", when="never", listed="list", choices=("root", "data")
+    )
+    size: int | None = attr(
+        None, help="virtual size; may grow, never shrinks", listed="list", unit="bytes", auto=True, ge=2**20, le=2**50
+    )
     device: int = attr(0, help="its place among the VM's disks, from 0", when="never", listed="wide")
     state: Literal["NotInstantiated", "Creating", "Ready"] = attr(
-        "NotInstantiated", help="whether the file is there; a data volume is made when it is first plugged in",
-        when="never", listed="list", choices=("NotInstantiated", "Creating", "Ready"),
+        "NotInstantiated",
+        help="whether the file is there; a data volume is made when it is first plugged in",
+        when="never",
+        listed="list",
+        choices=("NotInstantiated", "Creating", "Ready"),
     )
 
     def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
@@ -47,7 +60,11 @@ class Volume(Resource, table=True):
             offering = db.get(DiskOffering, self.disk_offering_id)
             assert offering is not None
             if self.size is not None and self.size != offering.size:
-                raise Invalid("both a size and an offering of another size are given", resource=self.label, remedy="give one of them")
+                raise Invalid(
+                    "both a size and an offering of another size are given",
+                    resource=self.label,
+                    remedy="give one of them",
+                )
             self.size = offering.size
         if self.size is None:
             raise Invalid("the volume has no size", resource=self.label, remedy="give --size or --disk-offering")
@@ -65,8 +82,11 @@ class Volume(Resource, table=True):
         assert storage is not None
         if storage.kind == "local":
             if self.host_id not in (None, vm.host_id):
-                raise Refused(f"its file lies on another host than {vm.label}", resource=self.label,
-                              remedy="local volumes can only be plugged into VMs of their host")
+                raise Refused(
+                    f"its file lies on another host than {vm.label}",
+                    resource=self.label,
+                    remedy="local volumes can only be plugged into VMs of their host",
+                )
             self.host_id = vm.host_id
         devices = set(db.scalars(select(Volume.device).where(Volume.vm_id == vm.id, Volume.id != self.id)))
         self.device = next(n for n in range(0 if self.kind == "root" else 1, len(devices) + 2) if n not in devices)
@@ -109,10 +129,21 @@ class Volume(Resource, table=True):
                 continue
             storage = snapshot.need(PrimaryStorage, row.primary_storage_id)
             image = snapshot.get(Image, row.image_id)
-            found.append(Fragment("storage", "volumes", hoststate.Volume(
-                uuid=row.id, name=row.name, storage=storage.id, path=row.path(storage), size=row.size or 0,
-                backing=image_path(image, storage) if image else None, backing_format=image.format if image else None,
-            )))
+            found.append(
+                Fragment(
+                    "storage",
+                    "volumes",
+                    hoststate.Volume(
+                        uuid=row.id,
+                        name=row.name,
+                        storage=storage.id,
+                        path=row.path(storage),
+                        size=row.size or 0,
+                        backing=image_path(image, storage) if image else None,
+                        backing_format=image.format if image else None,
+                    ),
+                )
+            )
         return found + images_for(snapshot, host)
 
     def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:
@@ -128,8 +159,11 @@ class Volume(Resource, table=True):
         storage = snapshot.get(PrimaryStorage, self.primary_storage_id)
         if home is None or storage is None or self.state == "NotInstantiated":
             return []
-        return [Tombstone(home, "storage", {
-            "uuid": self.id, "name": self.name, "storage": storage.id, "path": self.path(storage)})]
+        return [
+            Tombstone(
+                home, "storage", {"uuid": self.id, "name": self.name, "storage": storage.id, "path": self.path(storage)}
+            )
+        ]
 
     def absorb(self, db: Session, host: str, observed: dict[str, Any]) -> None:
         """The file is there, unless the host says otherwise."""
@@ -144,12 +178,27 @@ def image_path(image: Image, storage: PrimaryStorage) -> str:
 
 def images_for(snapshot: Snapshot, host: str) -> list[Fragment]:
     """The images that the disks of the host overlay, once for each storage."""
-    pairs = {(row.image_id, row.primary_storage_id) for row in snapshot.all(Volume)
-             if row.image_id and row.state != "NotInstantiated" and row.home(snapshot) == host}
+    pairs = {
+        (row.image_id, row.primary_storage_id)
+        for row in snapshot.all(Volume)
+        if row.image_id and row.state != "NotInstantiated" and row.home(snapshot) == host
+    }
     found = []
     for image_id, storage_id in sorted(pairs):
         image, storage = snapshot.need(Image, image_id), snapshot.need(PrimaryStorage, storage_id)
-        found.append(Fragment("storage", "images", hoststate.Image(
-            uuid=image.id, name=image.name, storage=storage.id, path=image_path(image, storage), source=image.source,
-            checksum=image.checksum, format=image.format)))
+        found.append(
+            Fragment(
+                "storage",
+                "images",
+                hoststate.Image(
+                    uuid=image.id,
+                    name=image.name,
+                    storage=storage.id,
+                    path=image_path(image, storage),
+                    source=image.source,
+                    checksum=image.checksum,
+                    format=image.format,
+                ),
+            )
+        )
     return found

@@ -15,14 +15,23 @@ from zctl.errors import HostError
 from zctl.run.values import Connection
 
 SCAN_TIMEOUT = 5
-PREFERRED = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512", "ssh-rsa")
+PREFERRED = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "ssh-rsa",
+)
 
 
 def scan_host_key(name: str, address: str, port: int) -> str:
     """The best public key that a host offers, as 'TYPE BASE64'. Raises HostError when it does not answer."""
     argv = ["ssh-keyscan", "-T", str(SCAN_TIMEOUT), "-p", str(port), "--", address]
     try:
-        found = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=4 * SCAN_TIMEOUT, stdin=subprocess.DEVNULL)
+        found = subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=4 * SCAN_TIMEOUT, stdin=subprocess.DEVNULL
+        )
     except FileNotFoundError:
         raise HostError("ssh-keyscan is not installed here", remedy="apt install openssh-client") from None
     except subprocess.TimeoutExpired:
@@ -35,8 +44,11 @@ def scan_host_key(name: str, address: str, port: int) -> str:
 
 def unanswered(name: str, address: str, port: int) -> HostError:
     """The error for a host that does not answer."""
-    return HostError(f"no SSH server answers at {address} port {port}", resource=f"host {name}",
-                     remedy="check the address, that the machine is up, and the firewall between")
+    return HostError(
+        f"no SSH server answers at {address} port {port}",
+        resource=f"host {name}",
+        remedy="check the address, that the machine is up, and the firewall between",
+    )
 
 
 def parse_scan(output: str) -> list[str]:
@@ -50,7 +62,9 @@ def fingerprint(host_key: str) -> str:
     try:
         blob = base64.b64decode(host_key.split()[1], validate=True)
     except (IndexError, ValueError):
-        raise HostError("the host key is not 'TYPE BASE64'", remedy="copy it from /etc/ssh/ssh_host_ed25519_key.pub of the host") from None
+        raise HostError(
+            "the host key is not 'TYPE BASE64'", remedy="copy it from /etc/ssh/ssh_host_ed25519_key.pub of the host"
+        ) from None
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
@@ -67,20 +81,39 @@ def known_hosts(connections: list[Connection]) -> str:
 def ssh_options(connection: Connection, known_hosts_file: Path) -> list[str]:
     """Options for ssh: the pinned key or nothing, no questions, and an end to dead connections."""
     return [
-        "-o", f"UserKnownHostsFile={known_hosts_file}", "-o", "GlobalKnownHostsFile=/dev/null",
-        "-o", "StrictHostKeyChecking=yes", "-o", f"HostKeyAlias={alias(connection)}", "-o", "BatchMode=yes",
-        "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3",
+        "-o",
+        f"UserKnownHostsFile={known_hosts_file}",
+        "-o",
+        "GlobalKnownHostsFile=/dev/null",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        f"HostKeyAlias={alias(connection)}",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "ServerAliveInterval=5",
+        "-o",
+        "ServerAliveCountMax=2",
     ]
 
 
 def host_variables(connection: Connection, known_hosts_file: Path) -> dict[str, Any]:
     """Ansible's variables for reaching a host."""
     if connection.is_local:
-        return {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3", "ansible_become": os.geteuid() != 0}
+        return {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "ansible_become": os.geteuid() != 0,
+        }
+    options = [*ssh_options(connection, known_hosts_file), "-o", f"ControlPath={control_path(connection)}"]
     variables: dict[str, Any] = {
-        "ansible_host": connection.address, "ansible_port": connection.port, "ansible_user": connection.user,
-        "ansible_python_interpreter": "/usr/bin/python3", "ansible_become": connection.user != "root",
-        "ansible_ssh_common_args": shlex.join(ssh_options(connection, known_hosts_file)),
+        "ansible_host": connection.address,
+        "ansible_port": connection.port,
+        "ansible_user": connection.user,
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "ansible_become": connection.user != "root",
+        "ansible_ssh_common_args": shlex.join(options),
     }
     if connection.key:
         variables["ansible_ssh_private_key_file"] = connection.key
@@ -98,3 +131,18 @@ def control_folder() -> Path:
     if folder.stat().st_uid != os.geteuid() or folder.is_symlink():
         raise HostError(f"{folder} belongs to somebody else", remedy="remove it, or set XDG_RUNTIME_DIR")
     return folder
+
+
+def control_path(connection: Connection) -> Path:
+    """The socket over which runs that follow each other share one SSH connection."""
+    return control_folder() / connection.uuid.replace("-", "")[:16]
+
+
+def forget_connection(connection: Connection) -> None:
+    """End a shared connection that may be dead, such as one to a host that has restarted since."""
+    if connection.is_local:
+        return
+    path = control_path(connection)
+    argv = ["ssh", "-o", f"ControlPath={path}", "-O", "exit", "zctl"]
+    subprocess.run(argv, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=10)
+    path.unlink(missing_ok=True)

@@ -21,9 +21,16 @@ STEPS = (EARLY_REMOVAL, *CONCERNS, PROBE)
 
 def render_playbook(steps: list[str]) -> str:
     """The playbook that applies the steps in order, each on the hosts that need it."""
-    environment = Environment(loader=FileSystemLoader(PLAYBOOKS), undefined=StrictUndefined, trim_blocks=True,  # noqa: S701 - YAML of fixed words
-                              lstrip_blocks=True, keep_trailing_newline=True)
-    return environment.get_template("converge.yml.j2").render(steps=[step for step in STEPS if step in steps], removal=EARLY_REMOVAL)
+    environment = Environment(  # noqa: S701 - YAML of fixed words, no HTML
+        loader=FileSystemLoader(PLAYBOOKS),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("converge.yml.j2").render(
+        steps=[step for step in STEPS if step in steps], removal=EARLY_REMOVAL
+    )
 
 
 def untemplated(value: Any) -> Any:
@@ -43,7 +50,10 @@ def render_inventory(runs: list[HostRun], known_hosts_file: Path) -> dict[str, A
     for run in runs:
         hosts[run.connection.uuid] = {
             **untemplated(host_variables(run.connection, known_hosts_file)),
-            "zctl_state": untemplated(run.state), "zctl_scope": run.scope, "zctl_steps": list(run.steps), "zctl_fail": False,
+            "zctl_state": untemplated(run.state),
+            "zctl_scope": run.scope,
+            "zctl_steps": list(run.steps),
+            "zctl_fail": False,
         }
     return {"all": {"hosts": hosts}}
 

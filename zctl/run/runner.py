@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from zctl.errors import HostError
-from zctl.run.connection import control_folder
+from zctl.run.connection import forget_connection
 from zctl.run.content import CONTENT
 from zctl.run.explain import explain_result, explain_text
 from zctl.run.render import write_run
 from zctl.run.values import HostResult, HostRun, Result
 
+ATTEMPTS = 3
+LASTING = ("login is refused", "not the pinned one", "cannot be resolved", "private key", "sudo", "python3")
 KEPT_FOLDERS = 10
 OWNER_VARIABLE = "ZCTL_OWNER"
 Watcher = Callable[[str, str], None]
@@ -27,8 +29,9 @@ Watcher = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run: the folder for private files, who runs it (all its processes carry that), hosts at a time, check mode,
-    whether to keep everything for a look."""
+    """How to run: the folder for private files, who runs it (all its processes carry that), hosts at a time, check
+    mode, whether to keep everything for a look.
+    """
 
     folder: Path
     owner: str = ""
@@ -38,7 +41,30 @@ class Settings:
 
 
 def execute(runs: list[HostRun], settings: Settings, watch: Watcher) -> dict[str, HostResult]:
-    """Bring hosts to their states; returns a result for each host id. Never raises for what goes wrong on a host."""
+    """Bring hosts to their states; returns a result for each host id. Never raises for what goes wrong on a host.
+
+    A host that cannot be reached is tried again, over a new connection: one missed call is not a dead host.
+    """
+    found = attempt(runs, settings, watch)
+    for _ in range(ATTEMPTS - 1):
+        missed = [
+            run for run in runs if found[run.connection.uuid].unreachable and may_pass(found[run.connection.uuid])
+        ]
+        if not missed:
+            break
+        for run in missed:
+            forget_connection(run.connection)
+        found |= attempt(missed, settings, watch)
+    return found
+
+
+def may_pass(result: HostResult) -> bool:
+    """Whether trying again can help: not against a refused login or a wrong key."""
+    return not any(words in result.unreachable for words in LASTING)
+
+
+def attempt(runs: list[HostRun], settings: Settings, watch: Watcher) -> dict[str, HostResult]:
+    """One run of ansible-runner."""
     import ansible_runner
 
     folder = settings.folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
@@ -46,8 +72,13 @@ def execute(runs: list[HostRun], settings: Settings, watch: Watcher) -> dict[str
     collector = Collector(runs, watch)
     command = ["--forks", str(settings.forks)] + (["--check", "--diff"] if settings.check else [])
     runner = ansible_runner.run(
-        private_data_dir=str(folder), playbook="converge.yml", cmdline=" ".join(command), quiet=True,
-        envvars=environment(folder, settings.owner), event_handler=collector.take, settings={"suppress_env_files": True},
+        private_data_dir=str(folder),
+        playbook="converge.yml",
+        cmdline=" ".join(command),
+        quiet=True,
+        envvars=environment(folder, settings.owner),
+        event_handler=collector.take,
+        settings={"suppress_env_files": True},
     )
     collector.finish(runner.status, folder)
     tidy(settings, folder, keep=settings.keep or not all(result.ok for result in collector.hosts.values()))
@@ -66,10 +97,9 @@ def environment(folder: Path, owner: str) -> dict[str, str]:
         "ANSIBLE_COLLECTIONS_PATH": str(CONTENT),
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_HOST_KEY_CHECKING": "true",
-        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control_folder()),
         "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s",
-        "ANSIBLE_SSH_RETRIES": "2",
-        "ANSIBLE_TIMEOUT": "10",
+        "ANSIBLE_SSH_RETRIES": "0",
+        "ANSIBLE_TIMEOUT": "8",
         "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
         "ANSIBLE_RETRY_FILES_ENABLED": "false",
         "ANSIBLE_DEPRECATION_WARNINGS": "false",
@@ -119,9 +149,17 @@ class Collector:
             return
         for entry in entries:
             if isinstance(entry, dict) and "uuid" in entry:
-                host.results.append(Result(
-                    entry["uuid"], entry.get("kind", ""), entry.get("name", ""), entry["result"], entry.get("reason") or "",
-                    entry.get("observed") or {}, concern))
+                host.results.append(
+                    Result(
+                        entry["uuid"],
+                        entry.get("kind", ""),
+                        entry.get("name", ""),
+                        entry["result"],
+                        entry.get("reason") or "",
+                        entry.get("observed") or {},
+                        concern,
+                    )
+                )
         if isinstance(answer.get("observed"), list):
             host.observed[concern] = answer["observed"]
         if answer.get("diff"):
@@ -152,8 +190,9 @@ def tidy(settings: Settings, folder: Path, *, keep: bool) -> None:
 def require_ansible() -> None:
     """Raise HostError when ansible-playbook is not where zctl is."""
     if shutil.which("ansible-playbook", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}") is None:
-        raise HostError("ansible-playbook is not installed", remedy="pip install zctl installs it; check the environment")
-
+        raise HostError(
+            "ansible-playbook is not installed", remedy="pip install zctl installs it; check the environment"
+        )
 
 
 def end_leftovers(owner: str) -> int:

@@ -51,7 +51,10 @@ class Result:
 
 @dataclass
 class HostResult:
-    """What happened on one host. `unreachable` and `failure` are sentences; `observed` is what a concern saw beyond results."""
+    """What happened on one host.
+
+    `unreachable` and `failure` are sentences; `observed` is what a concern saw beyond its results.
+    """
 
     host: str
     results: list[Result] = field(default_factory=list)

@@ -61,7 +61,8 @@ spec: {{l2_network: tunnel, cidr: 10.20.0.0/24, ranges: [10.20.0.10-10.20.0.200]
 def manifest(lab: Lab, image: Path, hosts: int = 3) -> str:
     """The test cloud as text."""
     documents = "".join(
-        f"kind: Host\nname: {host.name}\nspec: {{cluster: c1, address: {host.address}, host_key: '{host.host_key}'}}\n---\n"
+        f"kind: Host\nname: {host.name}\n"
+        f"spec: {{cluster: c1, address: {host.address}, host_key: '{host.host_key}'}}\n---\n"
         for host in lab.hosts[:hosts]
     )
     plan = lab.plan
@@ -87,7 +88,9 @@ def delete_everything(cloud: Cloud) -> None:
         if names:
             cloud.ok(noun, "delete", *names, "--yes", "--cascade")
     for host in cloud.lab.hosts:
-        left = cloud.lab.ssh(host.name, "ip -br link | grep -E '^z(br|vx|v|t)-' || true; ip netns list; virsh list --all --name")
+        left = cloud.lab.ssh(
+            host.name, "ip -br link | grep -E '^z(br|vx|v|t)-' || true; ip netns list; virsh list --all --name"
+        )
         assert not left.strip(), f"left on {host.name}: {left}"
 
 

@@ -24,7 +24,9 @@ def agree(cloud: Cloud) -> None:
         files = {f"{row['uuid']}.qcow2" for row in volumes if row["host"] == host.name}
         assert cloud.volumes(host.name) == files, host.name
         own = {row["uuid"] for row in nics if any(vm["name"] == row["vm"] and vm["host"] == host.name for vm in vms)}
-        assert set(cloud.lab.ssh(host.name, "ls /etc/zctl/l3/*/hosts | grep -E '^[0-9a-f-]{36}$' || true").split()) == own, host.name
+        assert (
+            set(cloud.lab.ssh(host.name, "ls /etc/zctl/l3/*/hosts | grep -E '^[0-9a-f-]{36}$' || true").split()) == own
+        ), host.name
     with sqlite3.connect(cloud.home / "zctl.db") as db:
         assert db.execute("SELECT * FROM grave").fetchall() == []
         assert db.execute("SELECT * FROM outstanding").fetchall() == []
@@ -51,7 +53,19 @@ def test_kill_9_at_random_points_of_create_and_delete(no_vms: Cloud) -> None:
     killed = 0
     for number in range(ROUNDS):
         name = f"crash-{number}"
-        create = ("vm", "create", name, "--image", "tiny", "--instance-offering", "small", "--network", "flat", "--power", "Stopped")
+        create = (
+            "vm",
+            "create",
+            name,
+            "--image",
+            "tiny",
+            "--instance-offering",
+            "small",
+            "--network",
+            "flat",
+            "--power",
+            "Stopped",
+        )
         killed += kill_in_the_middle(cloud, dice.uniform(0.2, LONGEST_SECONDS), *create)
         if number % 2:
             cloud.ok("job", "resume")
@@ -70,7 +84,19 @@ def test_eight_processes_at_once(no_vms: Cloud) -> None:
     cloud = no_vms
     names = [f"race-{number}" for number in range(8)]
     running = [
-        cloud.start("vm", "create", name, "--image", "tiny", "--instance-offering", "small", "--network", "flat", "--power", "Stopped")
+        cloud.start(
+            "vm",
+            "create",
+            name,
+            "--image",
+            "tiny",
+            "--instance-offering",
+            "small",
+            "--network",
+            "flat",
+            "--power",
+            "Stopped",
+        )
         for name in names
     ]
     for process in running:
@@ -90,8 +116,19 @@ def test_eight_processes_want_one_name_and_one_address(no_vms: Cloud) -> None:
     cloud = no_vms
     address = f"flat={str(cloud.lab.plan.gateway).rpartition('.')[0]}.77"
     running = [
-        cloud.start("vm", "create", f"same-{number % 4}", "--image", "tiny", "--instance-offering", "small", "--network", address,
-                    "--power", "Stopped")
+        cloud.start(
+            "vm",
+            "create",
+            f"same-{number % 4}",
+            "--image",
+            "tiny",
+            "--instance-offering",
+            "small",
+            "--network",
+            address,
+            "--power",
+            "Stopped",
+        )
         for number in range(8)
     ]
     codes = []

@@ -20,7 +20,7 @@ def test_a_host_that_is_not_there(cloud: Cloud) -> None:
     assert not [row for row in cloud.rows("host") if row["name"] == "ghost"]
 
 
-def test_a_wrong_ssh_key_and_a_changed_host_key(cloud: Cloud, tmp_path) -> None:  # noqa: ANN001
+def test_a_wrong_ssh_key_and_a_changed_host_key(cloud: Cloud, tmp_path) -> None:
     """Refused logins and unexpected host keys are told apart; nothing is changed."""
     other = tmp_path / "key"
     cloud.lab.ssh("h1", "true")
@@ -42,7 +42,9 @@ def test_maintenance(no_vms: Cloud) -> None:
     """A host in maintenance is left alone; what was asked meanwhile is done when it leaves."""
     cloud = no_vms
     cloud.ok("host", "maintenance", "h3")
-    assert "is Maintenance" in cloud.fails("vm", "create", "web-1", "--image", "tiny", "--instance-offering", "small", "--host", "h3")
+    assert "is Maintenance" in cloud.fails(
+        "vm", "create", "web-1", "--image", "tiny", "--instance-offering", "small", "--host", "h3"
+    )
     cloud.ok("host", "enable", "h3")
     assert cloud.show("host", "h3")["state"] == "Connected"
 
@@ -75,7 +77,7 @@ def test_a_dead_host_and_its_return(no_vms: Cloud) -> None:
         said = cloud.fails("vm", "create", "web-3", "--image", "tiny", "--instance-offering", "small", "--host", "h2")
         assert "Disconnected" in said
     finally:
-        Lab = type(cloud.lab)  # noqa: N806
+        Lab = type(cloud.lab)
         Lab.up(cloud.lab.name, hosts=3)
     cloud.ok("converge", "--host", "h2")
     assert cloud.domains("h2") == {"z-web-2": "shut off"}

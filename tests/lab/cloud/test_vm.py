@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from xml.etree import ElementTree
 
 from tests.lab.cloud.zctl import Cloud, ask, fetch
 
@@ -111,8 +112,8 @@ def test_update_in_place(no_vms: Cloud) -> None:
     cloud.ok("vm", "stop", "web-1")
     cloud.ok("vm", "start", "web-1")
     assert cloud.show("vm", "web-1")["pending"] == []
-    xml = cloud.lab.ssh(after["host"], "virsh dumpxml z-web-1")
-    assert "a &lt;b&gt; &amp; {{ c }} 'd' $(e)" in xml
+    xml = ElementTree.fromstring(cloud.lab.ssh(after["host"], "virsh dumpxml z-web-1"))
+    assert xml.findtext("description") == "a <b> & {{ c }} 'd' $(e)"
     assert "nothing to change" in cloud.fails("vm", "update", "web-1", code=2)
 
 
@@ -131,9 +132,23 @@ def test_the_disk_full_on_the_host(no_vms: Cloud) -> None:
     """A create that fails half way says why and leaves nothing."""
     cloud = no_vms
     folder = "/var/lib/zctl/storage/volumes"
-    cloud.lab.ssh("h3", f"mkdir -p {folder} && mount -t tmpfs -o size=64k tmpfs {folder} && head -c 60k /dev/zero > {folder}/fill")
+    cloud.lab.ssh(
+        "h3", f"mkdir -p {folder} && mount -t tmpfs -o size=64k tmpfs {folder} && head -c 60k /dev/zero > {folder}/fill"
+    )
     try:
-        said = cloud.fails("vm", "create", "web-1", "--image", "tiny", "--instance-offering", "small", "--network", "flat", "--host", "h3")
+        said = cloud.fails(
+            "vm",
+            "create",
+            "web-1",
+            "--image",
+            "tiny",
+            "--instance-offering",
+            "small",
+            "--network",
+            "flat",
+            "--host",
+            "h3",
+        )
         assert "No space left on device" in said and "undone" in said
         assert cloud.rows("vm") == [] and cloud.rows("nic") == [] and cloud.rows("volume") == []
         assert cloud.domains("h3") == {}

@@ -41,15 +41,23 @@ class Cloud:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Begin a call and do not wait for it."""
         return subprocess.Popen(
-            [sys.executable, "-m", "zctl", *words], env=self.environment, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, "-m", "zctl", *words],
+            env=self.environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
 
     def call(self, *words: str, stdin: str | None = None) -> Answer:
         """One call, whatever comes of it."""
         done = subprocess.run(
-            [sys.executable, "-m", "zctl", *words], env=self.environment, text=True, capture_output=True,
-            input=stdin if stdin is not None else "", timeout=600,
+            [sys.executable, "-m", "zctl", *words],
+            env=self.environment,
+            text=True,
+            capture_output=True,
+            input=stdin if stdin is not None else "",
+            timeout=600,
         )
         return Answer(done.returncode, done.stdout, done.stderr)
 

@@ -11,7 +11,12 @@ from zctl.cli.complete import names_of
 from zctl.errors import Misuse
 
 
-def resume(call: Call, name: Annotated[str, typer.Argument(help="Name; none: all that dead processes left.", autocompletion=names_of("job"))] = "") -> None:
+def resume(
+    call: Call,
+    name: Annotated[
+        str, typer.Argument(help="Name; none: all that dead processes left.", autocompletion=names_of("job"))
+    ] = "",
+) -> None:
     """Finish, or undo, what a dead process left behind."""
     from zctl.actions import jobs
 
@@ -23,7 +28,9 @@ def resume(call: Call, name: Annotated[str, typer.Argument(help="Name; none: all
         call.done(f"{count} jobs resumed" if count else "nothing to resume")
 
 
-def cancel(call: Call, name: Annotated[str, typer.Argument(help="Name.", autocompletion=names_of("job"), show_default=False)]) -> None:
+def cancel(
+    call: Call, name: Annotated[str, typer.Argument(help="Name.", autocompletion=names_of("job"), show_default=False)]
+) -> None:
     """Give up a job that a dead process left; what it made is undone."""
     from zctl.actions import jobs
 

@@ -11,7 +11,9 @@ from zctl.cli.complete import names_of
 from zctl.cli.nouns import report
 from zctl.resources.vm import Vm
 
-Names = Annotated[list[str], typer.Argument(help="Names, or beginnings of UUIDs.", autocompletion=names_of("vm"), show_default=False)]
+Names = Annotated[
+    list[str], typer.Argument(help="Names, or beginnings of UUIDs.", autocompletion=names_of("vm"), show_default=False)
+]
 Force = Annotated[bool, typer.Option("--force", help="Do not wait for the guest.")]
 
 
@@ -29,8 +31,12 @@ def start(call: Call, names: Names) -> None:
 
 
 def stop(
-    call: Call, names: Names, force: Force = False,
-    timeout: Annotated[int | None, typer.Option("--timeout", help="Seconds to wait for the guest before it is forced off.", min=0)] = None,
+    call: Call,
+    names: Names,
+    force: Force = False,
+    timeout: Annotated[
+        int | None, typer.Option("--timeout", help="Seconds to wait for the guest before it is forced off.", min=0)
+    ] = None,
 ) -> None:
     """Stop VMs: the guest is asked first, and forced off after its stop timeout."""
     from zctl.actions import vms

@@ -14,7 +14,11 @@ from zctl.resources.volume import Volume
 Name = Annotated[str, typer.Argument(help="Name of the volume.", autocompletion=names_of("volume"), show_default=False)]
 
 
-def attach(call: Call, name: Name, vm: Annotated[str, typer.Option("--vm", help="The VM it is plugged into.", autocompletion=names_of("vm"))]) -> None:
+def attach(
+    call: Call,
+    name: Name,
+    vm: Annotated[str, typer.Option("--vm", help="The VM it is plugged into.", autocompletion=names_of("vm"))],
+) -> None:
     """Plug a volume into a VM, running or not."""
     from zctl.actions import vms
 
