@@ -31,7 +31,12 @@ ip link add br0 type bridge && ip link set br0 up && ip link set data0 up master
 ip netns add dhcp && ip link add v0 type veth peer name eth0 netns dhcp && ip link set v0 up master br0
 ip -n dhcp address add {net}.2/22 dev eth0 && ip -n dhcp link set eth0 up
 ip netns exec dhcp dnsmasq --port=0 --interface=eth0 --bind-dynamic --leasefile-ro --pid-file=/run/dhcp.pid \\
-    --dhcp-range={net}.10,static --dhcp-host=52:54:00:00:00:01,tiny-1,{net}.10 --dhcp-option=3,{gateway}
+    --dhcp-range={net}.10,static --dhcp-host=52:54:00:00:00:01,tiny-1,{net}.10 --dhcp-option=3,{gateway} \\
+    --dhcp-option=121,169.254.169.254/32,{net}.2,0.0.0.0/0,{gateway}
+ip -n dhcp address add 169.254.169.254/32 dev eth0
+mkdir -p /srv/metadata/latest
+printf '#!/bin/sh\\necho ran >/www/user-data.txt\\n' >/srv/metadata/latest/user-data
+ip netns exec dhcp busybox httpd -p 169.254.169.254:80 -h /srv/metadata
 cd /var/lib/libvirt/images
 qemu-img create -q -f qcow2 -b guest.qcow2 -F qcow2 tiny.qcow2 && qemu-img create -q -f raw data.raw 1M
 cat >/root/tiny.xml <<END
@@ -244,6 +249,7 @@ def test_the_guest_image_boots_and_answers(machine: str) -> None:
     base = f"http://{net}.10"
     assert wait_for(lambda: "hostname: tiny-1" in get(f"{base}/"), 60), lab.ssh("h1", "cat /var/log/tiny.log")
     assert f"{net}.10/22" in get(f"{base}/cgi-bin/ip")
+    assert wait_for(lambda: get(f"{base}/user-data.txt") == "ran\n", 10), "user-data did not run"
     assert "1 packets received" in get(f"{base}/cgi-bin/ping?{gateway}")
     assert "vdb 1048576" in get(f"{base}/cgi-bin/disks")
     assert get(f"{base}/cgi-bin/write?vdb=hello%20disk") == "hello disk\n"
