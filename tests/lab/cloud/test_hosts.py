@@ -82,3 +82,18 @@ def test_a_dead_host_and_its_return(no_vms: Cloud) -> None:
     cloud.ok("converge", "--host", "h2")
     assert cloud.domains("h2") == {"z-web-2": "shut off"}
     assert cloud.show("host", "h2")["state"] == "Connected"
+
+
+def test_sudo_and_its_absence(no_vms: Cloud) -> None:
+    """Another user than root works through sudo; without it the error says what to allow."""
+    cloud = no_vms
+    cloud.lab.ssh(
+        "h3",
+        "id op >/dev/null 2>&1 || useradd -m op; mkdir -p ~op/.ssh; cp /root/.ssh/authorized_keys ~op/.ssh/; chown -R op: ~op/.ssh;"
+        " rm -f /etc/sudoers.d/op",
+    )
+    assert "sudo asks its user for a password" in cloud.call("host", "update", "h3", "--user", "op").err
+    cloud.lab.ssh("h3", "echo 'op ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/op")
+    cloud.ok("converge", "--host", "h3")
+    create(cloud, "web-1", "--host", "h3")
+    cloud.ok("host", "update", "h3", "--user", "root")
