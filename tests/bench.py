@@ -146,6 +146,7 @@ def bare_run(folder: Path, lab: Lab, hosts: list[str]) -> Callable[[], None]:
         }
     }
     (folder / "bare.json").write_text(json.dumps(inventory))
+    (folder / "bare.cfg").write_text("[defaults]\n")
     (folder / "bare.yml").write_text("- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.ping:\n")
     argv = [
         str(Path(sys.executable).parent / "ansible-playbook"),
@@ -157,7 +158,7 @@ def bare_run(folder: Path, lab: Lab, hosts: list[str]) -> Callable[[], None]:
         argv,
         ANSIBLE_PIPELINING="true",
         ANSIBLE_COLLECTIONS_PATH=str(CONTENT),
-        ANSIBLE_CONFIG="/dev/null",
+        ANSIBLE_CONFIG=str(folder / "bare.cfg"),
         ANSIBLE_SSH_ARGS="-o ControlMaster=auto -o ControlPersist=60s",
     )
 
