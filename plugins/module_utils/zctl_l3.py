@@ -1,18 +1,28 @@
-"""The l3_services concern: a namespace with DHCP for each l3-network, remembered in /etc/zctl/l3."""
+"""The l3_services concern: a namespace with DHCP for each l3-network, written down in /etc/zctl/l3."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_l3_plan as plan
-    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_plan import parse_links
-    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_try import UNITS, install_boot
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_filter import (
+        Filter,
+        parse_filter,
+        render_filter,
+        table_name,
+        wanted_filter,
+    )
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_leases import leases
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_boot import install_boot, install_unit
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_plan import mark_of, parse_links
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import in_scope, outcome, result
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import (
         Trouble,
+        answers,
         ip_batch,
         ip_json,
         read_json,
@@ -23,14 +33,48 @@ try:
         write_text,
     )
 except ImportError:
-    import zctl_l3_plan as plan
-    from zctl_network_plan import parse_links
-    from zctl_network_try import UNITS, install_boot
-    from zctl_results import in_scope, outcome, result
-    from zctl_system import Trouble, ip_batch, ip_json, read_json, read_text, run, succeeds, write_json, write_text
+    import zctl_l3_plan as plan  # type: ignore[no-redef]
+    from zctl_l3_filter import (  # type: ignore[no-redef]
+        Filter,
+        parse_filter,
+        render_filter,
+        table_name,
+        wanted_filter,
+    )
+    from zctl_l3_leases import leases  # type: ignore[no-redef]
+    from zctl_network_boot import install_boot, install_unit  # type: ignore[no-redef]
+    from zctl_network_plan import mark_of, parse_links  # type: ignore[no-redef]
+    from zctl_results import in_scope, outcome, result  # type: ignore[no-redef]
+    from zctl_system import (  # type: ignore[no-redef]
+        Trouble,
+        answers,
+        ip_batch,
+        ip_json,
+        read_json,
+        read_text,
+        run,
+        succeeds,
+        write_json,
+        write_text,
+    )
 
 FOLDER = Path("/etc/zctl/l3")
 NAMESPACES = Path("/run/netns")
+KIND = "l3-network"
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Live:
+    """What runs on the host: devices, active DHCP services by uuid of their network, and the host's own identity."""
+
+    links: dict[str, Json]
+    active: frozenset[str]
+    machine: str
+
+    def mac(self, network: Json) -> str:
+        """The MAC of a network's namespace on this host."""
+        return plan.namespace_mac(self.machine, network["uuid"])
 
 
 def unit(uuid: str) -> str:
@@ -38,200 +82,188 @@ def unit(uuid: str) -> str:
     return f"zctl-l3@{uuid}.service"
 
 
-def read_stored() -> dict[str, dict[str, Any]]:
+def read_live(uuids: list[str]) -> Live:
+    """Three reads, however many networks there are."""
+    states = answers(["systemctl", "is-active", *(unit(uuid) for uuid in uuids)]) if uuids else []
+    active = frozenset(uuid for uuid, state in zip(uuids, states) if state == "active")  # noqa: B905 - Python 3.9
+    # machine-id(5): what tells this host from others.
+    return Live(parse_links(ip_json("address", "show")), active, (read_text(Path("/etc/machine-id")) or "").strip())
+
+
+def read_stored() -> dict[str, Json]:
     """The networks that this host serves, by uuid, of all inventories."""
-    found = {}
-    for path in sorted(FOLDER.glob("*/network.json")) if FOLDER.is_dir() else []:
-        entry = read_json(path)
-        if entry:
-            found[entry["uuid"]] = entry
-    return found
+    entries = [read_json(path) for path in sorted(FOLDER.glob("*/network.json"))]
+    return {entry["uuid"]: entry for entry in entries if entry}
 
 
-def read_leases(uuid: str) -> dict[str, str]:
-    """The lease files of a network: NIC uuid to text."""
-    folder = FOLDER / uuid / "hosts"
-    return (
-        {path.name: read_text(path) or "" for path in folder.iterdir() if not path.name.startswith(".")}
-        if folder.is_dir()
-        else {}
-    )
-
-
-def machine_id() -> str:
-    """What tells this host from others (machine-id(5))."""
-    return (read_text(Path("/etc/machine-id")) or "").strip()
-
-
-def converge(inventory: str, state: dict[str, Any], scope: list[str] | None, check: bool) -> dict[str, Any]:
+def converge(inventory: str, state: Json, scope: list[str] | None, check: bool) -> Json:
     """Bring the networks and leases in scope to their desired state; returns what a module returns."""
     stored = read_stored()
     desired = {entry["uuid"]: entry for entry in state.get("l3_networks") or []}
-    results: list[dict[str, Any]] = []
-    rules_change = False
-    for network in desired.values():
-        wanted = {**plan.without_leases(network), "inventory": inventory}
-        is_named = in_scope(network["uuid"], scope)
-        usable = True
-        if is_named or network["uuid"] not in stored:
-            made = guarded(network, lambda wanted=wanted: bring(wanted, stored.get(wanted["uuid"]), check))
-            usable = made["result"] != "failed"
-            rules_change |= made["result"] == "changed"
-            results.append(made)
-        results += leases(network, scope, check, usable)
-    for uuid, entry in stored.items():
-        if entry.get("inventory") != inventory or uuid in desired:
-            continue
-        if in_scope(uuid, scope):
-            results.append(guarded(entry, lambda entry=entry: remove(entry, check)))
-            rules_change = True
-        elif scope is not None:
-            results += leases({**entry, "leases": []}, scope, check, True)
-    if (rules_change or scope is None) and not check:
-        results += apply_filter(inventory)
-    answer = outcome(results)
-    if answer["changed"]:
-        words = [f"{e['kind']} {e['name']}: {e['reason']}" for e in results if e["result"] != "unchanged"]
-        answer["diff"] = {"before": "", "after": "\n".join(words) + "\n"}
-    return answer
+    ours = {uuid: entry for uuid, entry in stored.items() if entry["inventory"] == inventory}
+    gone = [entry for uuid, entry in ours.items() if uuid not in desired and in_scope(uuid, scope)]
+    served = [entry for uuid, entry in desired.items() if in_scope(uuid, scope)]
+    results: list[Json] = []
+    if gone or served:
+        live = read_live([entry["uuid"] for entry in served])
+        results += [guarded(entry, lambda entry=entry: remove(entry, live, check)) for entry in gone]
+        kept = {uuid: entry for uuid, entry in ours.items() if entry not in gone}
+        results += serve(inventory, served, kept, stored, live, check)
+    failed = {entry["uuid"] for entry in results if entry["result"] == "failed"}
+    usable = ({*ours, *(entry["uuid"] for entry in served)}) - failed
+    gone_too = [{**entry, "leases": []} for uuid, entry in ours.items() if uuid not in desired and entry not in gone]
+    for network in [*desired.values(), *(gone_too if scope is not None else [])]:
+        results += leases(FOLDER, network, scope, check, network["uuid"] in usable)
+    if scope is None and not check and (stored or desired):
+        install_boot()
+    words = [f"{e['kind']} {e['name']}: {e['reason']}\n" for e in results if e["result"] in ("changed", "removed")]
+    return outcome(results, "", "".join(words))
 
 
-def guarded(entry: dict[str, Any], action: Any) -> dict[str, Any]:
+def serve(
+    inventory: str, served: list[Json], kept: dict[str, Json], stored: dict[str, Json], live: Live, check: bool
+) -> list[Json]:
+    """Bring up these networks. Their filter first: nothing may leave the host before it is there."""
+    networks = {**kept, **{entry["uuid"]: entry for entry in served}}
+    wanted = wanted_filter(list(networks.values()), {uuid: live.mac(entry) for uuid, entry in networks.items()})
+    try:
+        is_filtered = read_filter(inventory) == wanted
+        if not is_filtered and not check:
+            run(["nft", "-f", "-"], render_filter(inventory, wanted))
+    except Trouble as error:
+        return [result(KIND, entry, "failed", f"the filter between hosts: {error}") for entry in served]
+    return [
+        guarded(
+            entry,
+            lambda entry=entry: bring(
+                {**plan.without_leases(entry), "inventory": inventory},
+                stored.get(entry["uuid"]),
+                live,
+                check,
+                is_filtered,
+            ),
+        )
+        for entry in served
+    ]
+
+
+def read_filter(inventory: str) -> Filter:
+    """The filter that is loaded; an empty one when there is none."""
+    tables = run(["nft", "list", "tables", "bridge"])
+    name = table_name(inventory)
+    return parse_filter(run(["nft", "-j", "list", "table", "bridge", name]) if name in tables.split() else "")
+
+
+def guarded(entry: Json, action: Any) -> Json:
     """The result of an action on a network; what goes wrong is a failed result."""
     try:
-        made: dict[str, Any] = action()
+        made: Json = action()
     except (Trouble, OSError) as error:
-        return result("l3-network", entry, "failed", str(error))
+        return result(KIND, entry, "failed", str(error))
     return made
 
 
-def bring(network: dict[str, Any], stored: dict[str, Any] | None, check: bool) -> dict[str, Any]:
+def bring(network: Json, stored: Json | None, live: Live, check: bool, is_filtered: bool) -> Json:
     """Namespace, settings and service of one network."""
-    folder, uuid = FOLDER / network["uuid"], network["uuid"]
-    texts = plan.settings_files(network, str(folder))
+    uuid, folder = network["uuid"], FOLDER / network["uuid"]
+    if stored and stored["inventory"] != network["inventory"]:
+        raise Trouble(f"another inventory ({stored['inventory']}) serves this network here: it is left alone")
+    way_out = live.links.get(network["uplink"])
+    if way_out is None or network["bridge"] not in live.links:
+        if check and stored is None:
+            return result(KIND, network, "changed", "would be served once its l2-network is there")
+        raise Trouble(f"its bridge {network['bridge']} is not there: see what its l2-network says, then zctl converge")
+    mtu = network.get("mtu") or way_out["mtu"]
+    texts = plan.settings_files(network, str(folder), mtu)
     stale = [name for name, text in texts.items() if read_text(folder / name) != text]
-    has_port = namespace_is_right(network)
-    active = succeeds(["systemctl", "is-active", "--quiet", unit(uuid)])
-    if not stale and stored == network and has_port and active:
-        return result("l3-network", network, "unchanged", "it is served already")
-    if check:
-        return result("l3-network", network, "changed", "would be served")
-    if not has_port:
-        make_namespace(network)
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    (folder / "hosts").mkdir(exist_ok=True)
-    write_json(folder / "network.json", network)
-    install_boot()
-    if write_text(UNITS / "zctl-l3@.service", plan.DNSMASQ_UNIT):
-        run(["systemctl", "daemon-reload"])
-    run(["systemctl", "enable", "--quiet", unit(uuid)])
-    run(["systemctl", "start" if active and not stale and has_port else "restart", unit(uuid)])
-    return result("l3-network", network, "changed", "DHCP service set up" if stored is None else "DHCP service mended")
+    plugged = namespace_is_right(network, live) and live.links[network["veth"]].get("mtu") == mtu
+    active = uuid in live.active
+    wrong = {
+        "namespace made": not plugged,
+        "settings written": bool(stale) or stored != network,
+        "filter between hosts loaded": not is_filtered,
+        "DHCP service started": not active,
+    }
+    words = "; ".join(word for word, is_wrong in wrong.items() if is_wrong)
+    if words and not check:
+        for name, text in texts.items():
+            write_text(folder / name, text)
+        (folder / "hosts").mkdir(exist_ok=True)
+        if not plugged:
+            make_namespace(network, stored, live, mtu)
+        write_json(folder / "network.json", network)
+        install_boot()
+        install_unit("zctl-l3@.service", plan.DNSMASQ_UNIT, unit(uuid))
+        run(["systemctl", "start" if plugged and not stale else "restart", unit(uuid)])
+    return result(KIND, network, "changed" if words else "unchanged", words or "it is served already")
 
 
-def namespace_is_right(network: dict[str, Any]) -> bool:
+def namespace_is_right(network: Json, live: Live) -> bool:
     """Whether the namespace is plugged into the bridge and has its address."""
-    if not (NAMESPACES / network["namespace"]).exists():
-        return False
-    links = parse_links(ip_json("link", "show"))
-    if links.get(network["veth"], {}).get("master") != network["bridge"]:
+    if network["veth"] not in live.links or not (NAMESPACES / network["namespace"]).exists():
         return False
     try:
-        inside = parse_links(ip_json("-n", network["namespace"], "address", "show"))
+        inside = parse_links(ip_json("-n", network["namespace"], "address", "show")).get("eth0", {})
     except Trouble:
         return False
-    return any(entry.get("local") == network["dhcp_ip"] for entry in inside.get("eth0", {}).get("addr_info", []))
+    return plan.port_is_right(network, live.mac(network), live.links[network["veth"]], inside)
 
 
-def make_namespace(network: dict[str, Any]) -> None:
-    """Make the namespace and its port on the bridge anew."""
-    links = parse_links(ip_json("link", "show"))
-    bridge = links.get(network["bridge"])
-    if bridge is None:
-        raise Trouble(f"its bridge {network['bridge']} is not there: see what the l2-network says")
-    if network["veth"] in links:
-        run(["ip", "link", "del", "dev", network["veth"]])
-    if not succeeds(["ip", "-n", network["namespace"], "link", "show"]):
-        if (NAMESPACES / network["namespace"]).exists():
-            run(["ip", "netns", "del", network["namespace"]])
-        run(["ip", "netns", "add", network["namespace"]])
-    outside, inside = plan.namespace_lines(network, plan.namespace_mac(machine_id(), network["uuid"]), bridge["mtu"])
+def make_namespace(network: Json, stored: Json | None, live: Live, mtu: int) -> None:
+    """Make the namespace and its port on the bridge anew. Raises Trouble when somebody else has their names."""
+    name, veth = network["namespace"], network["veth"]
+    port = live.links.get(veth)
+    if port is not None:
+        if port.get("ifalias") != mark_of(network["inventory"], network):
+            raise Trouble(f"there is a device {veth} that is not zctl's: rename or remove it")
+        run(["ip", "link", "del", "dev", veth])
+    if (NAMESPACES / name).exists():
+        if stored is None and port is None and not (FOLDER / network["uuid"]).exists():
+            raise Trouble(f"there is a network namespace {name} that is not zctl's: rename or remove it")
+        if not succeeds(["ip", "-n", name, "link", "show"]):  # a file is left, the namespace is not
+            run(["ip", "netns", "del", name])
+    if not (NAMESPACES / name).exists():
+        run(["ip", "netns", "add", name])
+    outside, inside = plan.namespace_lines(network, live.mac(network), mtu)
     ip_batch(outside)
-    ip_batch(inside, network["namespace"])
+    ip_batch(inside, name)
 
 
-def leases(network: dict[str, Any], scope: list[str] | None, check: bool, usable: bool) -> list[dict[str, Any]]:
-    """The lease files of one network. Adding one needs nothing more: dnsmasq watches its folder."""
-    uuid = network["uuid"]
-    wanted = {lease["uuid"]: lease for lease in network.get("leases") or [] if in_scope(lease["uuid"], scope)}
-    present = read_leases(uuid)
-    texts = {key: plan.host_line(lease) for key, lease in wanted.items()}
-    changes = plan.lease_changes(texts, present, {key for key in present if in_scope(key, scope)})
-    found = []
-    for key, lease in wanted.items():
-        if not usable:
-            found.append(result("lease", lease, "failed", f"l3-network {network['name']} is not served on this host"))
-            continue
-        word = next((word for word in ("added", "changed") if key in changes[word]), "")
-        found.append(
-            result(
-                "lease",
-                lease,
-                "changed" if word else "unchanged",
-                f"lease {word}" if word else "it is there already",
-                ip=lease["ip"],
-            )
-        )
-        if word and not check:
-            write_text(FOLDER / uuid / "hosts" / key, texts[key])
-    for key in sorted(changes["removed"]):
-        found.append(
-            result("lease", {"uuid": key, "name": present[key].strip().rpartition(",")[2]}, "removed", "lease removed")
-        )
-        if not check:
-            (FOLDER / uuid / "hosts" / key).unlink(missing_ok=True)
-    if (changes["removed"] or changes["changed"]) and not check and usable:
-        # dnsmasq would hold an address for the old MAC until the lease ends; it keeps nothing across a restart.
-        succeeds(["systemctl", "try-restart", unit(uuid)])
-    return found
-
-
-def remove(network: dict[str, Any], check: bool) -> dict[str, Any]:
+def remove(network: Json, live: Live, check: bool) -> Json:
     """Take a network's service away."""
     if not check:
         uuid = network["uuid"]
         succeeds(["systemctl", "disable", "--now", "--quiet", unit(uuid)])
-        links = parse_links(ip_json("link", "show"))
-        if network["veth"] in links:
+        if live.links.get(network["veth"], {}).get("ifalias") == mark_of(network["inventory"], network):
             run(["ip", "link", "del", "dev", network["veth"]])
         if (NAMESPACES / network["namespace"]).exists():
             run(["ip", "netns", "del", network["namespace"]])
-        shutil.rmtree(FOLDER / uuid, ignore_errors=True)
-    return result("l3-network", network, "removed", "DHCP service removed")
-
-
-def apply_filter(inventory: str) -> list[dict[str, Any]]:
-    """Load the filter for all networks of an inventory in one step; a failure is each network's."""
-    networks = [entry for entry in read_stored().values() if entry["inventory"] == inventory]
-    macs = {entry["uuid"]: plan.namespace_mac(machine_id(), entry["uuid"]) for entry in networks}
-    try:
-        run(["nft", "-f", "-"], plan.filter_rules(inventory, networks, macs))
-    except Trouble as error:
-        return [result("l3-network", entry, "failed", f"the filter between hosts: {error}") for entry in networks]
-    return []
+        shutil.rmtree(FOLDER / uuid)
+    return result(KIND, network, "removed", "DHCP service removed")
 
 
 def restore() -> list[str]:
-    """Bring back namespaces and filters of all inventories from their files, at boot. Returns what did not work."""
+    """Bring back namespaces and filters of all inventories from their files. Returns what did not work."""
     troubles = []
-    stored = read_stored().values()
-    for inventory in sorted({entry["inventory"] for entry in stored}):
-        troubles += [entry["reason"] for entry in apply_filter(inventory)]
-    for network in stored:
+    stored = read_stored()
+    live = read_live([])
+    for inventory in sorted({entry["inventory"] for entry in stored.values()}):
+        networks = [entry for entry in stored.values() if entry["inventory"] == inventory]
+        wanted = wanted_filter(networks, {entry["uuid"]: live.mac(entry) for entry in networks})
         try:
-            if not namespace_is_right(network):
-                make_namespace(network)
-        except (Trouble, OSError) as error:
-            troubles.append(f"l3-network {network['name']}: {error}")
+            # A module may be at work on more networks than are written down yet.
+            if not read_filter(inventory).covers(wanted):
+                run(["nft", "-f", "-"], render_filter(inventory, wanted))
+        except Trouble as error:
+            troubles.append(f"the filter between hosts: {error}: its networks are not served")
+            continue
+        for network in networks:
+            try:
+                if not namespace_is_right(network, live):
+                    way_out = live.links.get(network["uplink"])
+                    if way_out is None:
+                        raise Trouble(f"its bridge's port {network['uplink']} is not there")
+                    make_namespace(network, network, live, network.get("mtu") or way_out["mtu"])
+            except (Trouble, OSError) as error:
+                troubles.append(f"l3-network {network['name']}: {error}")
     return troubles

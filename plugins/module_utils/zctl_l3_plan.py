@@ -1,4 +1,4 @@
-"""What DHCP, namespaces and filters of l3-networks consist of. Pure: values in, texts and steps out."""
+"""What DHCP services and namespaces of l3-networks consist of. Pure: values in, texts and steps out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import ipaddress
 from typing import Any
 
 LEASE_TIME = "1h"
+USUAL_MTU = 1500
 MADE = "# Made by zctl; zctl converge writes it anew.\n"
 DNSMASQ_UNIT = (
     MADE
     + """[Unit]
 Description=zctl: DHCP of l3-network %i
 Documentation=file:/etc/zctl/l3/%i/network.json
-Requires=zctl-net.service
+Wants=zctl-net.service
 After=zctl-net.service
 StartLimitIntervalSec=0
 
@@ -45,8 +46,12 @@ def prefix_length(network: dict[str, Any]) -> int:
     return ipaddress.ip_network(network["cidr"]).prefixlen
 
 
-def dnsmasq_config(network: dict[str, Any], folder: str) -> str:
-    """dnsmasq(8)'s settings: answers known MACs only, with the addresses of the inventory, and nobody else."""
+def dnsmasq_config(network: dict[str, Any], folder: str, mtu: int) -> str:
+    """dnsmasq(8)'s settings: answers known MACs only, with the addresses of the inventory, and nobody else.
+
+    Guests are told the MTU of the way out unless it is what they assume anyway: packets of 1500 bytes do not fit a
+    tunnel.
+    """
     subnet = ipaddress.ip_network(network["cidr"])
     lines = [
         "port=0",
@@ -55,7 +60,7 @@ def dnsmasq_config(network: dict[str, Any], folder: str) -> str:
         "no-ping",
         "leasefile-ro",
         "quiet-dhcp",
-        "bind-interfaces",
+        "bind-dynamic",
         "interface=eth0",
         "except-interface=lo",
         "dhcp-authoritative",
@@ -69,8 +74,8 @@ def dnsmasq_config(network: dict[str, Any], folder: str) -> str:
     ]
     if network.get("domain"):
         lines.append(f"dhcp-option=option:domain-name,{network['domain']}")
-    if network.get("mtu"):
-        lines.append(f"dhcp-option=option:mtu,{network['mtu']}")
+    if mtu != USUAL_MTU:
+        lines.append(f"dhcp-option=option:mtu,{mtu}")
     return MADE + "\n".join(lines) + "\n"
 
 
@@ -79,9 +84,9 @@ def host_line(lease: dict[str, Any]) -> str:
     return f"{lease['mac']},{lease['ip']},{lease['name']}\n"
 
 
-def settings_files(network: dict[str, Any], folder: str) -> dict[str, str]:
+def settings_files(network: dict[str, Any], folder: str, mtu: int) -> dict[str, str]:
     """The files of a network's service that do not change with VMs, by name in its folder."""
-    return {"dnsmasq.conf": dnsmasq_config(network, folder), "environment": f"NAMESPACE={network['namespace']}\n"}
+    return {"dnsmasq.conf": dnsmasq_config(network, folder, mtu), "environment": f"NAMESPACE={network['namespace']}\n"}
 
 
 def lease_changes(desired: dict[str, str], present: dict[str, str], ours: set[str]) -> dict[str, set[str]]:
@@ -93,60 +98,30 @@ def lease_changes(desired: dict[str, str], present: dict[str, str], ours: set[st
     }
 
 
-def table_name(inventory: str) -> str:
-    """The nftables table of one inventory's networks."""
-    return f"zctl_l3_{inventory.replace('-', '')[:8]}"
-
-
-def filter_rules(inventory: str, networks: list[dict[str, Any]], macs: dict[str, str]) -> str:
-    """Input for `nft -f`: what keeps each host's DHCP service, and its address, to the host itself.
-
-    Every host has the same DHCP address. So DHCP, and ARP for that address, never pass a bridge's way out.
-    """
-    table = f"table bridge {table_name(inventory)}"
-    uplinks = sorted({entry["uplink"] for entry in networks})
-    addresses = sorted({f'"{entry["uplink"]}" . {entry["dhcp_ip"]}' for entry in networks})
-    senders = sorted({f'"{entry["uplink"]}" . {macs[entry["uuid"]]}' for entry in networks})
-    lines = [f"{table} {{}}", f"delete {table}"]
-    if not networks:
-        return "\n".join(lines) + "\n"
-    quoted = ", ".join(f'"{name}"' for name in uplinks)
-    lines += [
-        f"{table} {{",
-        f"  set uplinks {{ type ifname; elements = {{ {quoted} }} }}",
-        f"  set own_addresses {{ type ifname . ipv4_addr; elements = {{ {', '.join(addresses)} }} }}",
-        f"  set own_senders {{ type ifname . ether_addr; elements = {{ {', '.join(senders)} }} }}",
-        "  chain from_outside {",
-        "    type filter hook prerouting priority -310; policy accept;",
-        "    iifname @uplinks udp dport { 67, 68 } drop",
-        "    iifname . arp saddr ip @own_addresses drop",
-        "    iifname . arp daddr ip @own_addresses drop",
-        "  }",
-        "  chain to_outside {",
-        "    type filter hook postrouting priority 310; policy accept;",
-        "    oifname @uplinks udp dport { 67, 68 } drop",
-        "    oifname . arp saddr ip @own_addresses drop",
-        "    oifname . arp daddr ip @own_addresses drop",
-        "    oifname . ether saddr @own_senders drop",
-        "  }",
-        "}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def namespace_lines(network: dict[str, Any], mac: str, bridge_mtu: int) -> tuple[list[str], list[str]]:
+def namespace_lines(network: dict[str, Any], mac: str, mtu: int) -> tuple[list[str], list[str]]:
     """Lines for `ip -batch` that make a network's namespace port: on the host, and within the namespace."""
     outside = [
-        f"link add name {network['veth']} mtu {bridge_mtu} type veth"
-        f" peer name eth0 netns {network['namespace']} mtu {bridge_mtu}",
-        f"link set dev {network['veth']} alias zctl:{network['inventory']}:{network['uuid']}",
+        f"link add name {network['veth']} mtu {mtu} type veth peer name eth0 netns {network['namespace']} mtu {mtu}",
+        f"link set dev {network['veth']} alias zctl:{network['inventory']}:{network['uuid']} addrgenmode none",
         f"link set dev {network['veth']} master {network['bridge']}",
         f"link set dev {network['veth']} up",
     ]
     inside = [
         "link set dev lo up",
-        f"link set dev eth0 address {mac}",
+        f"link set dev eth0 address {mac} addrgenmode none",
         f"addr add {network['dhcp_ip']}/{prefix_length(network)} dev eth0",
         "link set dev eth0 up",
     ]
     return outside, inside
+
+
+def port_is_right(network: dict[str, Any], mac: str, port: dict[str, Any], inside: dict[str, Any]) -> bool:
+    """Whether both ends of the namespace's port, as `ip -j address` shows them, are as namespace_lines makes them."""
+    addresses = [f"{e.get('local')}/{e.get('prefixlen')}" for e in inside.get("addr_info", [])]
+    return (
+        port.get("master") == network["bridge"]
+        and "UP" in port.get("flags", [])
+        and inside.get("address") == mac
+        and "UP" in inside.get("flags", [])
+        and f"{network['dhcp_ip']}/{prefix_length(network)}" in addresses
+    )

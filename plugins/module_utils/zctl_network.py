@@ -1,4 +1,4 @@
-"""The network concern: bridges and tunnels, remembered in /etc/zctl/l2 so that they are there again after a reboot."""
+"""The network concern: bridges and tunnels, written down in /etc/zctl/l2 so that they are there after a reboot."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_network_managers as managers
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_network_try as trying
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_boot import install_boot
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_plan import (
         Facts,
         Impossible,
         Steps,
-        mark_of,
         parse_links,
-        plan_network,
         plan_removal,
+        strays,
     )
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_tunnel import plan_network
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import in_scope, outcome, result
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import (
         Trouble,
@@ -26,120 +28,223 @@ try:
         write_json,
     )
 except ImportError:
-    import zctl_network_try as trying
-    from zctl_network_plan import Facts, Impossible, Steps, mark_of, parse_links, plan_network, plan_removal
-    from zctl_results import in_scope, outcome, result
-    from zctl_system import Trouble, ip_batch, ip_json, read_json, write_json
+    import zctl_network_managers as managers  # type: ignore[no-redef]
+    import zctl_network_try as trying  # type: ignore[no-redef]
+    from zctl_network_boot import install_boot  # type: ignore[no-redef]
+    from zctl_network_plan import (  # type: ignore[no-redef]
+        Facts,
+        Impossible,
+        Steps,
+        parse_links,
+        plan_removal,
+        strays,
+    )
+    from zctl_network_tunnel import plan_network  # type: ignore[no-redef]
+    from zctl_results import in_scope, outcome, result  # type: ignore[no-redef]
+    from zctl_system import Trouble, ip_batch, ip_json, read_json, write_json  # type: ignore[no-redef]
 
 FOLDER = Path("/etc/zctl/l2")
+KIND = "l2-network"
+Json = dict[str, Any]
 
 
 def read_facts() -> Facts:
-    """Devices, addresses and routes, in two calls."""
-    return Facts(parse_links(ip_json("address", "show")), ip_json("route", "show", "table", "main"))
+    """Devices, addresses and routes."""
+    routes = ip_json("-4", "route", "show", "table", "all") + ip_json("-6", "route", "show", "table", "all")
+    return Facts(parse_links(ip_json("address", "show")), routes)
 
 
-def read_stored(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+def read_stored() -> dict[str, Json]:
     """The networks that this host is to have, by uuid, of all inventories."""
-    found = {}
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
-        entry = read_json(path)
-        if entry:
-            found[entry["uuid"]] = entry
-    return found
+    entries = [read_json(path) for path in sorted(FOLDER.glob("*.json"))]
+    return {entry["uuid"]: entry for entry in entries if entry}
 
 
-def converge(
-    inventory: str, state: dict[str, Any], scope: list[str] | None, check: bool, patience: int
-) -> dict[str, Any]:
+def nics_first(networks: list[Json]) -> list[Json]:
+    """In the order in which they are made: a tunnel may lie over a NIC that a bridge takes."""
+    return sorted(networks, key=lambda network: (network["kind"] == "vxlan", network["name"]))
+
+
+def converge(inventory: str, state: Json, scope: list[str] | None, check: bool, patience: int) -> Json:
     """Bring the networks in scope to their desired state; returns what a module returns, with `try_pending`."""
     stored = read_stored()
-    results: list[dict[str, Any]] = []
-    pending = False
-    management = state.get("management_address")
-    desired = {entry["uuid"]: entry for entry in state.get("l2_networks") or []}
+    desired = {entry["uuid"]: entry for entry in nics_first(state.get("l2_networks") or [])}
+    results, pending = [], False
+    gone = [entry for uuid, entry in stored.items() if entry["inventory"] == inventory and uuid not in desired]
+    if scope is None or scope:
+        gone += strays(
+            read_facts(), inventory, {*stored, *desired, *(path.stem for path in trying.TRIES.glob("*.json"))}
+        )
+    for entry in gone:
+        if in_scope(entry["uuid"], scope):
+            results.append(guarded(entry, remove(entry, check)))
     for network in desired.values():
-        if not in_scope(network["uuid"], scope):
-            continue
-        try:
-            made, is_try = bring(inventory, network, management, stored.get(network["uuid"]), check, patience)
-            pending = pending or is_try
+        if in_scope(network["uuid"], scope):
+            step = bring(
+                inventory, network, state.get("management_address"), stored.get(network["uuid"]), check, patience
+            )
+            made = guarded(network, step)
+            pending = pending or made["observed"].pop("try_pending", False)
             results.append(made)
-        except (Impossible, Trouble, OSError) as error:
-            results.append(result("l2-network", network, "failed", str(error)))
-    for uuid, entry in stored.items():
-        if entry.get("inventory") == inventory and uuid not in desired and in_scope(uuid, scope):
-            results.append(remove(inventory, entry, check))
-    after = {entry["uuid"] for entry in desired.values()}
-    answer = outcome(results)
-    if answer["changed"]:
-        answer["diff"] = {
-            "before": json.dumps({u: e["name"] for u, e in stored.items() if e.get("inventory") == inventory}, indent=1)
-            + "\n",
-            "after": "\n".join(f"{e['kind']} {e['name']}: {e['reason']}" for e in results if e["result"] != "unchanged")
-            + "\n",
-        }
-    return {**answer, "try_pending": pending and not check, "networks": sorted(after)}
+    if scope is None and not check and (stored or desired):
+        install_boot()
+    lines = difference(results, stored, desired)
+    return {**outcome(results, *lines), "try_pending": pending, "networks": sorted(desired)}
+
+
+def difference(results: list[Json], stored: dict[str, Json], desired: dict[str, Json]) -> tuple[str, str]:
+    """What was written down of the changed networks, before and after."""
+    own = ("inventory", "taken", "nic_mtu", "management_address")
+    changed = [entry["uuid"] for entry in results if entry["result"] in ("changed", "removed")]
+
+    def lines(entries: dict[str, Json]) -> str:
+        """The entries as text, without what zctl notes for itself."""
+        shown = [{k: v for k, v in entries[uuid].items() if k not in own} for uuid in changed if uuid in entries]
+        return "".join(json.dumps(entry, indent=1, sort_keys=True) + "\n" for entry in shown)
+
+    before, after = lines(stored), lines(desired)
+    why = "".join(f"# {e['name']}: {e['reason']}\n" for e in results if e["uuid"] in changed)
+    return before, after + why
+
+
+def guarded(entry: Json, action: Any) -> Json:
+    """The result of an action on a network; what goes wrong is a failed result."""
+    try:
+        made: Json = action()
+    except (Impossible, Trouble, OSError) as error:
+        return result(KIND, entry, "failed", str(error))
+    return made
 
 
 def bring(
-    inventory: str,
-    network: dict[str, Any],
-    management: str | None,
-    stored: dict[str, Any] | None,
-    check: bool,
-    patience: int,
-) -> tuple[dict[str, Any], bool]:
-    """One network; True beside the result when the change is a try that waits to be confirmed."""
-    facts = read_facts()
-    steps = plan_network(network, facts, inventory, management, stored)
-    taken = steps.taken or (stored or {}).get("taken")
-    wanted = {**network, "inventory": inventory, "management_address": management, "taken": taken}
-    is_new = (stored or {}) != wanted
-    if not steps.lines and not is_new:
-        return result("l2-network", network, "unchanged", "it is there already"), False
-    words = "; ".join(steps.words) or "written down for the next start"
-    if check:
-        return result("l2-network", network, "changed", words), False
-    if steps.taken:
-        trying.begin(wanted, patience)
-        apply(steps)
-        return result("l2-network", network, "changed", words + "; tried, to be confirmed"), True
-    trying.keep_managers_away(wanted)
-    apply(steps)
-    write_json(FOLDER / f"{network['uuid']}.json", wanted)
-    trying.install_boot()
-    return result("l2-network", network, "changed", words), False
+    inventory: str, network: Json, management: str | None, stored: Json | None, check: bool, patience: int
+) -> Any:
+    """The action that brings one network to its desired state."""
 
-
-def remove(inventory: str, stored: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Take one network away."""
-    try:
-        steps = plan_removal(stored, read_facts(), inventory)
+    def action() -> Json:
+        if trying.pending(network["uuid"]):
+            return result(KIND, network, "changed", "it is being tried, to be confirmed", try_pending=not check)
+        if stored and stored["inventory"] != inventory:
+            raise Impossible(f"another inventory ({stored['inventory']}) has this network here: it is left alone")
+        facts = read_facts()
+        steps = plan_network(network, facts, inventory, management, stored)
+        record = record_of(inventory, network, management, stored, steps, facts)
+        words = "; ".join(steps.words) or ("written down for the next start" if stored != record else "")
+        if managers.guests_are_filtered():
+            words = "; ".join(filter(None, [words, "bridged frames kept out of the host's packet filter"]))
+        observed = {"bridge": network["bridge"], "port": network.get("device") or network.get("interface")}
+        if not steps.lines and not words:
+            return result(KIND, network, "unchanged", "it is there already", **observed)
         if not check:
+            carry_out(record, steps, patience)
+        tried = bool(steps.taken) and not check
+        return result(
+            KIND,
+            network,
+            "changed",
+            words + ("; tried, to be confirmed" if tried else ""),
+            **observed,
+            try_pending=tried,
+        )
+
+    return action
+
+
+def record_of(
+    inventory: str, network: Json, management: str | None, stored: Json | None, steps: Steps, facts: Facts
+) -> Json:
+    """What is written down of a network: as desired, and what is needed to rebuild and to undo it."""
+    stays = stored or {}
+    same_nic = stays.get("interface") == network.get("interface")
+    record = {**network, "inventory": inventory, "management_address": management}
+    record["taken"] = steps.taken or (stays.get("taken") if same_nic else None)
+    if network["kind"] == "no-vlan" and network.get("mtu"):
+        record["nic_mtu"] = (
+            stays.get("nic_mtu") if same_nic and stays.get("nic_mtu") else facts.links[network["interface"]]["mtu"]
+        )
+    return record
+
+
+def carry_out(record: Json, steps: Steps, patience: int) -> None:
+    """Write down, then do. In one process, so that a connection over the NIC lives through it."""
+    if steps.taken is None:
+        write_json(FOLDER / f"{record['uuid']}.json", record)
+        install_boot()
+        managers.keep_away(record)
+        ip_batch(steps.lines)
+        return
+    trying.begin(record, patience)
+    try:
+        ip_batch(steps.lines)
+        managers.keep_away(record)
+    except (Trouble, OSError):
+        trying.revert(record["uuid"])
+        raise
+    restore(only_tunnels=True)
+
+
+def remove(stored: Json, check: bool) -> Any:
+    """The action that takes one network away."""
+
+    def action() -> Json:
+        steps = plan_removal(stored, read_facts(), stored["inventory"])
+        if not check:
+            ip_batch(steps.lines)
             (FOLDER / f"{stored['uuid']}.json").unlink(missing_ok=True)
-            apply(steps)
-            trying.let_managers_back(stored)
-    except (Impossible, Trouble, OSError) as error:
-        return result("l2-network", stored, "failed", str(error))
-    return result("l2-network", stored, "removed", "; ".join(steps.words) or "forgotten")
+            given = steps.taken or {"nic": "", "addresses": [], "routes": []}
+            trying.give_back(stored, given["nic"], given["addresses"], given["routes"])
+            restore(only_tunnels=True)
+        return result(KIND, stored, "removed", "; ".join(steps.words) or "forgotten")
+
+    return action
 
 
-def apply(steps: Steps) -> None:
-    """Carry out the steps in one process, so that a connection over the NIC lives through them."""
-    ip_batch(steps.lines)
+def confirm(inventory: str, state: Json, scope: list[str] | None) -> Json:
+    """Keep what is being tried; a network whose try was undone before has failed."""
+    kept = trying.confirm(inventory)
+    stored = read_stored()
+    results = []
+    for network in state.get("l2_networks") or []:
+        if network["uuid"] in kept:
+            results.append(result(KIND, network, "changed", f"{network['interface']} kept: the host can be reached"))
+        elif network["kind"] == "no-vlan" and in_scope(network["uuid"], scope) and network["uuid"] not in stored:
+            reason = f"the host was not reached again in time, so {network['interface']} has its addresses back"
+            results.append(result(KIND, network, "failed", reason))
+    return {**outcome(results), "try_pending": False}
 
 
-def restore() -> list[str]:
-    """Bring back all networks of all inventories from their files, at boot. Returns what did not work."""
+def restore(only_tunnels: bool = False) -> list[str]:
+    """Bring back the networks of all inventories from their files. Returns what did not work.
+
+    Tunnels alone: after a NIC was taken or given back, those over it have to lie over its bridge, or over it.
+    """
     troubles = []
-    for entry in read_stored().values():
+    for entry in nics_first(list(read_stored().values())):
+        if only_tunnels and entry["kind"] != "vxlan":
+            continue
         try:
-            network = {k: v for k, v in entry.items() if k not in ("inventory", "taken")}
-            apply(plan_network(network, read_facts(), entry["inventory"], entry.get("management_address"), entry))
+            steps = plan_network(entry, read_facts(), entry["inventory"], entry.get("management_address"), entry)
+            ip_batch(steps.lines)
+            if steps.taken and steps.taken != entry.get("taken"):
+                write_json(FOLDER / f"{entry['uuid']}.json", {**entry, "taken": steps.taken})
         except (Impossible, Trouble, OSError) as error:
             troubles.append(f"l2-network {entry['name']}: {error}")
+    if not only_tunnels and read_stored():
+        managers.filter_no_guests()
     return troubles
 
 
-__all__ = ["converge", "mark_of", "read_facts", "restore"]
+def end_tries() -> list[str]:
+    """At boot: what nobody confirmed before the host went down is undone. Returns what did not work."""
+    troubles = []
+    for path in [*trying.TRIES.glob("*.json"), *trying.TRIES.glob("*.reverting"), *trying.TRIES.glob("*.confirmed")]:
+        try:
+            network = read_json(path)
+            if path.suffix == ".confirmed" and network:
+                write_json(FOLDER / f"{network['uuid']}.json", network)
+            elif network:
+                trying.restore_nic(network)
+            path.unlink(missing_ok=True)
+        except (Trouble, OSError) as error:
+            troubles.append(f"{path}: {error}")
+    return troubles

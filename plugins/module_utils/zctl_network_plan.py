@@ -1,12 +1,13 @@
-"""What has to be done for a host's bridges and tunnels. Pure: facts and desired networks in, steps out."""
+"""What has to be done for a host's bridges. Pure: facts and desired networks in, steps out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-VXLAN_OVERHEAD = 50
-VXLAN_PORT = 4789
+GUEST_PORTS = ("zt-", "vnet", "tap")
+OWN_DEVICES = ("zbr-", "zvx-", "zv-", "zt-")
+SKIPPED_ROUTES = ("local", "broadcast", "anycast", "multicast")
 
 
 class Impossible(Exception):
@@ -15,7 +16,7 @@ class Impossible(Exception):
 
 @dataclass(frozen=True)
 class Facts:
-    """What `ip -j -d address` and `ip -j route` said: devices by name with their addresses, and routes."""
+    """What `ip -j -d address` and `ip -j route` said: devices by name with their addresses, routes of all tables."""
 
     links: dict[str, dict[str, Any]]
     routes: list[dict[str, Any]] = field(default_factory=list)
@@ -27,11 +28,11 @@ class Facts:
 
 @dataclass
 class Steps:
-    """Lines for `ip -batch`, and whether they move the addresses of a NIC."""
+    """Lines for `ip -batch`, in words, and what moves between a NIC and its bridge when anything does."""
 
     lines: list[str] = field(default_factory=list)
-    taken: dict[str, Any] | None = None
     words: list[str] = field(default_factory=list)
+    taken: dict[str, Any] | None = None
 
     def add(self, line: str, words: str = "") -> None:
         """One more line, and what it does in words."""
@@ -55,197 +56,189 @@ def kind_of(link: dict[str, Any]) -> str:
     return str(link.get("linkinfo", {}).get("info_kind", ""))
 
 
+def is_up(link: dict[str, Any]) -> bool:
+    """Whether a device is set up."""
+    return "UP" in link.get("flags", [])
+
+
+def address_words(entry: dict[str, Any]) -> str:
+    """An address as ip(8) takes it. The kernel makes its subnet's route anew, so flags about that are left out."""
+    words = f"{entry['local']}/{entry['prefixlen']}"
+    if entry.get("family") == "inet6":
+        return f"{words} nodad"
+    return f"{words} brd {entry['broadcast']}" if entry.get("broadcast") else words
+
+
+def addresses_of(link: dict[str, Any]) -> list[str]:
+    """The addresses that a device holds for good, in order, as ip(8) takes them."""
+    return [
+        address_words(entry)
+        for entry in link.get("addr_info", [])
+        if entry.get("scope") != "link" and entry.get("family") in ("inet", "inet6") and not entry.get("dynamic")
+    ]
+
+
 def static_addresses(link: dict[str, Any], name: str) -> list[str]:
-    """The addresses that a NIC holds for good. Raises Impossible for one from DHCP, which would be lost."""
-    found = []
+    """The addresses of a NIC. Raises Impossible for one from DHCP, which would be lost.
+
+    IPv6 addresses made from router advertisements are left out: the bridge makes them again for itself.
+    """
     for entry in link.get("addr_info", []):
-        if entry.get("scope") == "link" or entry.get("family") not in ("inet", "inet6"):
-            continue
-        if entry.get("dynamic"):
+        if entry.get("dynamic") and entry.get("family") == "inet":
             raise Impossible(
                 f"NIC {name} has its address {entry['local']} from DHCP, which a bridge would lose:"
                 " give it a static address, or use another NIC"
             )
-        found.append(f"{entry['local']}/{entry['prefixlen']}")
-    return found
+    return addresses_of(link)
 
 
 def routes_of(routes: list[dict[str, Any]], name: str) -> list[str]:
-    """The routes over a NIC that somebody set, as ip(8) takes them back; those the kernel makes come by themselves."""
+    """The routes over a device that somebody set, as ip(8) takes them; those the kernel makes come by themselves.
+
+    Raises Impossible for one with several ways, which cannot be moved as it is.
+    """
     found = []
     for route in routes:
-        if route.get("dev") != name or route.get("protocol") == "kernel" or route.get("type") not in (None, "unicast"):
+        if any(hop.get("dev") == name for hop in route.get("nexthops", [])):
+            raise Impossible(f"the route to {route['dst']} has several ways, one over {name}: use another NIC")
+        if route.get("dev") != name or route.get("protocol") in ("kernel", "ra") or route.get("type") in SKIPPED_ROUTES:
             continue
+        via = route.get("via") or {}
         words = [str(route["dst"])]
-        for key, word in (("gateway", "via"), ("prefsrc", "src"), ("metric", "metric")):
+        if route.get("gateway") or via:
+            words += ["via", *([via["family"]] if via else []), str(route.get("gateway") or via["host"])]
+        for key, word in (("prefsrc", "src"), ("metric", "metric"), ("table", "table")):
             if key in route:
                 words += [word, str(route[key])]
-        found.append(" ".join(words))
-    return found
+        words += ["onlink"] if "onlink" in route.get("flags", []) else []
+        found.append((bool(route.get("gateway") or via), " ".join(words)))
+    # Those without a gateway first: others may lead over them.
+    return [words for _, words in sorted(found, key=lambda entry: entry[0])]
 
 
-def plan_network(
-    network: dict[str, Any], facts: Facts, inventory: str, management: str | None, stored: dict[str, Any] | None
-) -> Steps:
-    """The steps that bring one network to its desired state; none when it is there. Raises Impossible."""
-    steps = Steps()
-    bridge, mark = network["bridge"], mark_of(inventory, network)
+def same(addresses: list[str]) -> set[str]:
+    """Addresses without what is only wanted when they are set."""
+    return {words.split()[0] for words in addresses}
+
+
+def move(steps: Steps, source: str, target: str, gone: list[str], come: list[str], routes: list[str]) -> None:
+    """Move addresses, and the routes that hang on them, from one device to another."""
+    for address in reversed(gone):  # the first one last: others of its subnet would go with it
+        steps.add(f"addr del {address.split()[0]} dev {source}")
+    steps.add(f"link set dev {target} up")
+    for address in come:
+        steps.add(f"addr add {address} dev {target}", f"address {address.split()[0]} moved to {target}")
+    for route in routes:
+        family = "-6 " if ":" in route.split()[0] or (route.startswith("default") and ":" in route) else ""
+        steps.add(f"{family}route replace {route} dev {target}")
+
+
+def plan_bridge(network: dict[str, Any], facts: Facts, mark: str, steps: Steps) -> None:
+    """Make the bridge itself. The host has no address on it unless a NIC brings one."""
+    bridge = network["bridge"]
     have = facts.links.get(bridge)
     if have is not None and have.get("ifalias") != mark:
         raise Impossible(f"there is a device {bridge} that is not zctl's: rename or remove it")
     if have is None:
         steps.add(f"link add name {bridge} type bridge stp_state 0 forward_delay 0", f"bridge {bridge} made")
         steps.add(f"link set dev {bridge} alias {mark}")
-    if network["kind"] == "vxlan":
-        plan_tunnel(network, facts, mark, management, steps)
-    else:
-        plan_nic(network, facts, steps, stored)
-    if have is None or "UP" not in have.get("flags", []):
-        steps.add(f"link set dev {bridge} up", "" if have is None else f"bridge {bridge} set up")
-    return steps
 
 
 def plan_nic(network: dict[str, Any], facts: Facts, steps: Steps, stored: dict[str, Any] | None) -> None:
     """Make the physical NIC a port of the bridge, with its addresses moved to the bridge."""
     name, bridge = network["interface"], network["bridge"]
-    link = facts.links.get(name)
-    if link is None:
-        known = ", ".join(sorted(n for n, entry in facts.links.items() if n != "lo" and not n.startswith("z")))
-        raise Impossible(f"there is no NIC {name} on this host (there are: {known})")
-    master = link.get("master")
-    if master not in (None, bridge):
-        raise Impossible(f"NIC {name} is a port of {master}, which is not zctl's: free it, or use another NIC")
+    link = nic_of(name, bridge, facts)
+    on_bridge = addresses_of(facts.links.get(bridge, {}))
+    recorded = ((stored or {}).get("taken") or {}) if (stored or {}).get("interface") == name else {}
+    addresses = static_addresses(link, name)
+    routes = routes_of(facts.routes, name)
+    # What the NIC has now is newer than what was written down when it was taken.
+    wanted = addresses or ([] if on_bridge else recorded.get("addresses", []))
+    missing = [address for address in wanted if address.split()[0] not in same(on_bridge)]
     mtu = network.get("mtu")
     if mtu and link.get("mtu") != mtu:
         steps.add(f"link set dev {name} mtu {mtu}", f"MTU of {name} {link.get('mtu')} -> {mtu}")
-    addresses = static_addresses(link, name)
-    recorded = (stored or {}).get("taken") or {}
-    routes = routes_of(facts.routes, name)
-    wanted = addresses + [a for a in recorded.get("addresses", []) if a not in addresses]
-    if master is None:
+    if bridge not in facts.links and not wanted:
+        steps.add(f"link set dev {bridge} addrgenmode none")
+    if link.get("master") is None:
         if wanted:
             steps.add(f"link set dev {bridge} address {link['address']}")
         steps.add(f"link set dev {name} master {bridge}", f"NIC {name} plugged into {bridge}")
-    if "UP" not in link.get("flags", []):
-        steps.add(f"link set dev {name} up", f"NIC {name} set up" if master else "")
-    present = [
-        f"{e['local']}/{e['prefixlen']}"
-        for e in facts.links.get(bridge, {}).get("addr_info", [])
-        if e.get("scope") != "link"
-    ]
-    if addresses or [a for a in wanted if a not in present]:
-        all_routes = routes + [r for r in recorded.get("routes", []) if r not in routes]
+    if not is_up(link):
+        steps.add(f"link set dev {name} up", f"NIC {name} set up")
+    if addresses or missing:
+        hanging = routes or ([] if addresses else recorded.get("routes", []))
         if addresses:
-            steps.taken = {"nic": name, "bridge": bridge, "addresses": wanted, "routes": all_routes}
-        move(steps, name, bridge, addresses, [a for a in wanted if a not in present], all_routes)
+            steps.taken = {"nic": name, "bridge": bridge, "addresses": addresses, "routes": hanging}
+        move(steps, name, bridge, addresses, missing, hanging)
 
 
-def move(steps: Steps, source: str, target: str, gone: list[str], come: list[str], routes: list[str]) -> None:
-    """Move addresses, and the routes that hang on them, from one device to another."""
-    for address in gone:
-        steps.add(f"addr del {address} dev {source}")
-    steps.add(f"link set dev {target} up")
-    for address in come:
-        steps.add(f"addr add {address} dev {target}", f"address {address} moved to {target}")
-    for route in routes:
-        steps.add(f"route replace {route} dev {target}")
+def nic_of(name: str, bridge: str, facts: Facts) -> dict[str, Any]:
+    """The NIC that is to be a port of the bridge. Raises Impossible for one that cannot be."""
+    link = facts.links.get(name)
+    if link is None or name == "lo":
+        known = sorted(n for n in facts.links if n != "lo" and not n.startswith(OWN_DEVICES))
+        raise Impossible(f"there is no NIC {name} on this host (there are: {', '.join(known) or 'none'})")
+    if kind_of(link) == "bridge":
+        raise Impossible(f"{name} is a bridge, which cannot be a port of another: name the NIC itself")
+    master = link.get("master")
+    if master not in (None, bridge):
+        whose = "of another network of zctl" if str(master).startswith("zbr-") else "which is not zctl's"
+        raise Impossible(f"NIC {name} is a port of {master}, {whose}: free it, or use another NIC")
+    return link
 
 
-def plan_tunnel(network: dict[str, Any], facts: Facts, mark: str, management: str | None, steps: Steps) -> None:
-    """Make the VXLAN device, over the NIC that was named or that holds the management address."""
-    under, local = underlay(network, facts, management)
-    device, bridge = network["device"], network["bridge"]
-    mtu = network.get("mtu") or facts.links[under]["mtu"] - VXLAN_OVERHEAD
-    have = facts.links.get(device)
-    if have is not None:
-        if have.get("ifalias") != mark:
-            raise Impossible(f"there is a device {device} that is not zctl's: rename or remove it")
-        data = have.get("linkinfo", {}).get("info_data", {})
-        if (data.get("id"), data.get("group"), data.get("link"), data.get("local")) != (
-            network["vni"],
-            network["group"],
-            under,
-            local,
-        ):
-            steps.add(f"link del dev {device}", f"tunnel {device} made anew over {under}")
-            have = None
-    if have is None:
-        steps.add(
-            f"link add name {device} type vxlan id {network['vni']} group {network['group']} dev {under} local {local}"
-            f" dstport {VXLAN_PORT} ttl 8",
-            f"tunnel {device} made over {under}",
-        )
-        steps.add(f"link set dev {device} alias {mark}")
-        have = {}
-    if have.get("mtu") != mtu:
-        steps.add(f"link set dev {device} mtu {mtu}")
-    if have.get("master") != bridge:
-        steps.add(f"link set dev {device} master {bridge}")
-    if "UP" not in have.get("flags", []):
-        steps.add(f"link set dev {device} up")
-
-
-def underlay(network: dict[str, Any], facts: Facts, management: str | None) -> tuple[str, str]:
-    """The device that carries a tunnel, and the host's address on it."""
-    name = network.get("interface")
-    if name:
-        if name not in facts.links:
-            raise Impossible(f"there is no NIC {name} on this host")
-        name = facts.links[name].get("master") or name
-    else:
-        name = holder(facts, management) if management else default_device(facts)
-    if name is None:
-        where = f"holds the management address {management}" if management else "has the default route"
-        raise Impossible(f"no NIC {where}: name one by --physical-interface")
-    for entry in facts.links[name].get("addr_info", []):
-        if entry.get("family") == "inet" and entry.get("scope") == "global" and management in (None, entry["local"]):
-            return name, str(entry["local"])
-    first = next((e["local"] for e in facts.links[name].get("addr_info", []) if e.get("family") == "inet"), None)
-    if first is None:
-        raise Impossible(f"{name} has no IPv4 address for the tunnel: give it one, or name another NIC")
-    return name, str(first)
-
-
-def holder(facts: Facts, address: str) -> str | None:
-    """The device that holds an address."""
-    for name, link in facts.links.items():
-        if any(entry.get("local") == address for entry in link.get("addr_info", [])):
-            return name
-    return None
-
-
-def default_device(facts: Facts) -> str | None:
-    """The device of the default route."""
-    return next((str(route["dev"]) for route in facts.routes if route.get("dst") == "default"), None)
+def plan_release(nic: str, bridge: str, facts: Facts, taken: dict[str, Any], steps: Steps) -> None:
+    """Give a NIC back, with the addresses that its bridge holds for it."""
+    link = facts.links.get(nic)
+    if link is None or link.get("master") not in (None, bridge):
+        return
+    on_bridge = addresses_of(facts.links.get(bridge, {}))
+    if link.get("master") == bridge:
+        steps.add(f"link set dev {nic} nomaster", f"NIC {nic} given back")
+    come = on_bridge or ([] if addresses_of(link) else taken.get("addresses", []))
+    come = [address for address in come if address.split()[0] not in same(addresses_of(link))]
+    if come or on_bridge:
+        routes = routes_of(facts.routes, bridge) or taken.get("routes", [])
+        steps.taken = {"nic": nic, "addresses": on_bridge or come, "routes": routes}
+        move(steps, bridge, nic, on_bridge, come, routes)
 
 
 def plan_removal(stored: dict[str, Any], facts: Facts, inventory: str) -> Steps:
-    """The steps that take a network away and give a taken NIC back what it had. Impossible while VMs are on it."""
+    """The steps that take a network away; its NIC gets back what it had. Raises Impossible while VMs are on it."""
     steps = Steps()
-    bridge = stored["bridge"]
+    bridge, mark = stored["bridge"], mark_of(inventory, stored)
     link = facts.links.get(bridge)
-    if link is not None and link.get("ifalias") != mark_of(inventory, stored):
+    if link is not None and link.get("ifalias") != mark:
         raise Impossible(f"device {bridge} is not zctl's any more: it is left alone")
-    guests = [name for name in facts.ports(bridge) if name.startswith(("zt-", "vnet"))]
+    guests = [name for name in facts.ports(bridge) if name.startswith(GUEST_PORTS)]
     if guests:
-        raise Impossible(
-            f"{len(guests)} network cards of VMs are still plugged into {bridge}: delete or stop those VMs first"
-        )
-    taken = stored.get("taken")
-    nic = stored.get("interface")
-    if stored["kind"] == "no-vlan" and nic in facts.links and facts.links[nic].get("master") == bridge:
-        steps.add(f"link set dev {nic} nomaster", f"NIC {nic} given back")
-        if taken:
-            present = [
-                f"{e['local']}/{e['prefixlen']}" for e in (link or {}).get("addr_info", []) if e.get("scope") != "link"
-            ]
-            move(steps, bridge, nic, present, taken["addresses"], [])
-            for route in taken["routes"]:
-                steps.add(f"route replace {route} dev {nic}")
-    if stored.get("device") in facts.links and facts.links[stored["device"]].get("ifalias") == mark_of(
-        inventory, stored
-    ):
-        steps.add(f"link del dev {stored['device']}")
+        raise Impossible(f"VMs are still plugged into {bridge} ({len(guests)} NICs): stop or delete them first")
+    taken = stored.get("taken") or {}
+    hardware = [name for name in facts.ports(bridge) if not name.startswith(OWN_DEVICES)]
+    if stored.get("kind") == "no-vlan" and stored.get("interface") not in (None, *hardware):
+        hardware.append(stored["interface"])
+    for number, name in enumerate(hardware):
+        plan_release(name, bridge, facts, taken if number == 0 else {}, steps)
+        before = stored.get("nic_mtu")
+        if before and facts.links.get(name, {}).get("mtu") != before and name == stored.get("interface"):
+            steps.add(f"link set dev {name} mtu {before}", f"MTU of {name} set back to {before}")
+    device = stored.get("device")
+    if device in facts.links and facts.links[device].get("ifalias") == mark:
+        steps.add(f"link del dev {device}", f"tunnel {device} removed")
     if link is not None:
         steps.add(f"link del dev {bridge}", f"bridge {bridge} removed")
     return steps
+
+
+def strays(facts: Facts, inventory: str, known: set[str]) -> list[dict[str, Any]]:
+    """Our bridges and tunnels of which nothing is written down: left by a call that was killed."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, link in facts.links.items():
+        word, _, rest = str(link.get("ifalias", "")).partition(":")
+        owner, _, uuid = rest.partition(":")
+        if (word, owner) != ("zctl", inventory) or uuid in known or kind_of(link) not in ("bridge", "vxlan"):
+            continue
+        entry = found.setdefault(uuid, {"uuid": uuid, "name": name, "inventory": inventory, "bridge": ""})
+        entry["bridge" if kind_of(link) == "bridge" else "device"] = name
+    return [{**entry, "kind": "vxlan" if "device" in entry else "no-vlan"} for _, entry in sorted(found.items())]

@@ -1,88 +1,54 @@
-"""Taking over a NIC in use: a try that undoes itself unless it is confirmed, and what keeps network managers away."""
+"""Taking over a NIC that is in use: a try, which a timer on the host undoes unless it is confirmed in time.
+
+A try is a file in /var/lib/zctl/net-try. Whoever renames it, the confirmation or the timer, has won.
+"""
 
 from __future__ import annotations
 
-import sys
+import time
 from pathlib import Path
 from typing import Any
 
 try:
-    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_plan import Steps, move
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_network_managers as managers
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_boot import LIBRARY, install_boot
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_plan import (
+        GUEST_PORTS,
+        Facts,
+        Steps,
+        move,
+        parse_links,
+        same,
+    )
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_plan import addresses_of as held
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import (
         Trouble,
-        ip_batch,
+        ip_batch_all,
         ip_json,
         read_json,
         run,
         succeeds,
         write_json,
-        write_text,
     )
 except ImportError:
-    from zctl_network_plan import Steps, move
-    from zctl_system import Trouble, ip_batch, ip_json, read_json, run, succeeds, write_json, write_text
+    import zctl_network_managers as managers  # type: ignore[no-redef]
+    from zctl_network_boot import LIBRARY, install_boot  # type: ignore[no-redef]
+    from zctl_network_plan import GUEST_PORTS, Facts, Steps, move, parse_links, same  # type: ignore[no-redef]
+    from zctl_network_plan import addresses_of as held  # type: ignore[no-redef]
+    from zctl_system import (  # type: ignore[no-redef]
+        Trouble,
+        ip_batch_all,
+        ip_json,
+        read_json,
+        run,
+        succeeds,
+        write_json,
+    )
 
 TRIES = Path("/var/lib/zctl/net-try")
 L2 = Path("/etc/zctl/l2")
-LIBRARY = Path("/usr/local/lib/zctl")
-PARTS = (
-    "zctl_system",
-    "zctl_results",
-    "zctl_network_plan",
-    "zctl_network_try",
-    "zctl_network",
-    "zctl_l3_plan",
-    "zctl_l3",
-    "zctl_boot",
-)
-NETWORKD = Path("/etc/systemd/network")
-NETWORK_MANAGER = Path("/etc/NetworkManager/conf.d")
-UNITS = Path("/etc/systemd/system")
-MADE = "# Made by zctl; removed with the network it is for.\n"
-NET_UNIT = (
-    MADE
-    + """[Unit]
-Description=zctl: bridges, tunnels and network namespaces
-Documentation=file:/etc/zctl
-After=network-pre.target systemd-networkd.service networking.service NetworkManager.service nftables.service
-Before=libvirtd.service virtqemud.service libvirt-guests.service
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/bin/python3 /usr/local/lib/zctl/zctl_boot.py boot
-
-[Install]
-WantedBy=multi-user.target
-"""
-)
-
-
-def source_of(part: str) -> str | None:
-    """The text of one of zctl's own files, also when it runs out of Ansible's zip."""
-    package = __name__.rpartition(".")[0]
-    name = f"{package}.{part}" if package else part
-    __import__(name)
-    module = sys.modules[name]
-    loader = getattr(module, "__loader__", None)
-    return loader.get_source(name) if loader is not None else None
-
-
-def install_boot() -> bool:
-    """Put the code and the unit that rebuild everything at boot on the host; whether anything changed."""
-    changed = False
-    for part in PARTS:
-        text = source_of(part)
-        if text is None:
-            raise Trouble(f"the text of {part} cannot be read")
-        changed |= write_text(LIBRARY / f"{part}.py", text)
-    if write_text(UNITS / "zctl-net.service", NET_UNIT):
-        run(["systemctl", "daemon-reload"])
-        changed = True
-    if not (UNITS / "multi-user.target.wants" / "zctl-net.service").exists():
-        run(["systemctl", "enable", "--quiet", "zctl-net.service"])
-        changed = True
-    return changed
+SETTLING = 30  # tenths of a second for a manager to set up a NIC
+CALM = 5  # tenths of a second without change, after which it is taken to be done
 
 
 def try_unit(uuid: str) -> str:
@@ -90,90 +56,100 @@ def try_unit(uuid: str) -> str:
     return f"zctl-net-revert-{uuid[:8]}"
 
 
+def pending(uuid: str) -> bool:
+    """Whether this network is being tried."""
+    return (TRIES / f"{uuid}.json").exists()
+
+
 def begin(network: dict[str, Any], patience: int) -> None:
-    """Before a NIC in use is taken: write down how to undo it, and let a timer do so in `patience` seconds."""
+    """Before a NIC in use is taken: write down how to undo it, and let a timer do so in `patience` seconds.
+
+    Raises Trouble when no timer can be had; nothing was changed then.
+    """
     install_boot()
-    write_json(TRIES / f"{network['uuid']}.json", network)
-    succeeds(["systemctl", "stop", f"{try_unit(network['uuid'])}.timer"])
-    run(
-        [
-            "systemd-run",
-            "--quiet",
-            f"--on-active={patience}",
-            "--timer-property=AccuracySec=100ms",
-            f"--unit={try_unit(network['uuid'])}",
-            "/usr/bin/python3",
-            str(LIBRARY / "zctl_boot.py"),
-            "revert",
-            network["uuid"],
-        ]
-    )
+    unit, path = try_unit(network["uuid"]), TRIES / f"{network['uuid']}.json"
+    write_json(path, network)
+    succeeds(["systemctl", "stop", f"{unit}.timer"])
+    program = ["/usr/bin/python3", str(LIBRARY / "zctl_boot.py"), "revert", network["uuid"]]
+    timing = [f"--on-active={patience}", "--timer-property=AccuracySec=100ms", "--collect"]
+    try:
+        run(["systemd-run", "--quiet", *timing, f"--unit={unit}", *program])
+    except Trouble:
+        path.unlink(missing_ok=True)
+        raise
 
 
-def confirm() -> list[str]:
-    """Keep what is being tried: stop the timers, write the networks down for the next boot. Returns their names."""
+def confirm(inventory: str) -> list[str]:
+    """Keep what an inventory is trying: stop the timers, write the networks down for the next boot.
+
+    Returns the uuids of the networks; one whose timer was faster is not among them.
+    """
     kept = []
-    for path in sorted(TRIES.glob("*.json")) if TRIES.is_dir() else []:
+    for path in sorted(TRIES.glob("*.json")):
         network = read_json(path)
-        if network is None:
+        if network is None or network.get("inventory") != inventory:
             continue
-        succeeds(["systemctl", "stop", f"{try_unit(network['uuid'])}.timer"])
-        keep_managers_away(network)
+        won = path.with_suffix(".confirmed")
+        try:
+            path.rename(won)
+        except FileNotFoundError:
+            continue
         write_json(L2 / f"{network['uuid']}.json", network)
-        path.unlink()
-        kept.append(str(network["name"]))
+        succeeds(["systemctl", "stop", f"{try_unit(network['uuid'])}.timer"])
+        won.unlink()
+        kept.append(str(network["uuid"]))
     return kept
 
 
 def revert(uuid: str) -> bool:
     """Undo a try: addresses and routes go back to the NIC, the bridge goes. False when there is no such try."""
     path = TRIES / f"{uuid}.json"
-    network = read_json(path)
-    if network is None:
+    lost = path.with_suffix(".reverting")
+    try:
+        path.rename(lost)
+    except FileNotFoundError:
         return False
-    taken, links = network["taken"], {entry["ifname"]: entry for entry in ip_json("address", "show")}
-    nic, bridge, steps = taken["nic"], taken["bridge"], Steps()
-    if links.get(nic, {}).get("master") == bridge:
-        steps.add(f"link set dev {nic} nomaster")
-    if bridge in links:
-        steps.add(f"link del dev {bridge}")
-    present = [f"{e['local']}/{e['prefixlen']}" for e in links.get(nic, {}).get("addr_info", [])]
-    move(steps, bridge, nic, [], [a for a in taken["addresses"] if a not in present], taken["routes"])
-    ip_batch(steps.lines)
-    let_managers_back(network)
-    path.unlink()
+    network = read_json(lost)
+    if network is not None:
+        restore_nic(network)
+    lost.unlink()
     return True
 
 
-def keep_managers_away(network: dict[str, Any]) -> None:
-    """Tell networkd and NetworkManager, where they are, to leave zctl's devices and the taken NIC alone."""
-    nic = network.get("interface") if network["kind"] == "no-vlan" else None
-    changed = False
-    if succeeds(["systemctl", "is-active", "--quiet", "systemd-networkd.service"]):
-        changed |= write_text(
-            NETWORKD / "05-zctl.network", MADE + "[Match]\nName=zbr-* zvx-* zv-* zt-*\n\n[Link]\nUnmanaged=yes\n"
-        )
-        if nic:
-            text = MADE + f"[Match]\nName={nic}\n\n[Link]\nUnmanaged=yes\n"
-            changed |= write_text(NETWORKD / f"05-zctl-{network['uuid'][:8]}.network", text)
-        if changed:
-            succeeds(["networkctl", "reload"])
-    if NETWORK_MANAGER.is_dir():
-        names = "interface-name:zbr-*;interface-name:zvx-*;interface-name:zv-*;interface-name:zt-*"
-        changed = write_text(NETWORK_MANAGER / "90-zctl.conf", MADE + f"[keyfile]\nunmanaged-devices+={names}\n")
-        if nic:
-            text = MADE + f"[keyfile]\nunmanaged-devices+=interface-name:{nic}\n"
-            changed |= write_text(NETWORK_MANAGER / f"90-zctl-{network['uuid'][:8]}.conf", text)
-        if changed:
-            succeeds(["nmcli", "general", "reload", "conf"])
+def restore_nic(network: dict[str, Any]) -> None:
+    """Bring back what a NIC had before it was tried. Each step is made even when another fails."""
+    taken = network["taken"]
+    nic, bridge = taken["nic"], taken["bridge"]
+    facts = Facts(parse_links(ip_json("address", "show")))
+    steps, link = Steps(), facts.links.get(nic, {})
+    guests = [name for name in facts.ports(bridge) if name.startswith(GUEST_PORTS)]
+    if link.get("master") == bridge:
+        steps.add(f"link set dev {nic} nomaster")
+    if network.get("nic_mtu"):
+        steps.add(f"link set dev {nic} mtu {network['nic_mtu']}")
+    if bridge in facts.links and not guests:
+        steps.add(f"link del dev {bridge}")
+    on_bridge = held(facts.links[bridge]) if guests else []
+    missing = [address for address in taken["addresses"] if address.split()[0] not in same(held(link))]
+    move(steps, bridge, nic, on_bridge, missing, taken["routes"])
+    ip_batch_all(steps.lines)
+    give_back(network, nic, taken["addresses"], taken["routes"])
 
 
-def let_managers_back(network: dict[str, Any]) -> None:
-    """Give a NIC back to its network manager."""
-    for path in (
-        NETWORKD / f"05-zctl-{network['uuid'][:8]}.network",
-        NETWORK_MANAGER / f"90-zctl-{network['uuid'][:8]}.conf",
-    ):
-        if path.exists():
-            path.unlink()
-            succeeds(["networkctl", "reload"] if path.parent == NETWORKD else ["nmcli", "general", "reload", "conf"])
+def give_back(network: dict[str, Any], nic: str, addresses: list[str], routes: list[str]) -> None:
+    """Let a manager have its NIC again, and wait until the NIC's addresses are as they were.
+
+    networkd begins by taking away what it does not know, then sets what its files say: that takes it a moment.
+    """
+    if not managers.let_back(network, is_last=not any(L2.glob("*.json"))) or not addresses:
+        return
+    calm = 0
+    for _ in range(SETTLING):
+        time.sleep(0.1)
+        held_now = same(held(parse_links(ip_json("address", "show", "dev", nic)).get(nic, {})))
+        calm = calm + 1 if held_now >= same(addresses) else 0
+        if calm == CALM:
+            return
+    steps = Steps()
+    move(steps, nic, nic, [], [address for address in addresses if address.split()[0] not in held_now], routes)
+    ip_batch_all(steps.lines)

@@ -45,6 +45,20 @@ def ip_batch(lines: list[str], namespace: str = "") -> None:
         run(["ip", *(["-n", namespace] if namespace else []), "-batch", "-"], "\n".join(lines) + "\n")
 
 
+def ip_batch_all(lines: list[str]) -> list[str]:
+    """Several ip commands, each tried whatever became of the others. Returns what did not work."""
+    if not lines:
+        return []
+    text = "\n".join(lines) + "\n"
+    done = subprocess.run(["ip", "-force", "-batch", "-"], input=text, capture_output=True, text=True, check=False)
+    return done.stderr.splitlines()
+
+
+def answers(argv: list[str]) -> list[str]:
+    """The lines that a program prints, however it ends: systemctl is-active tells by its exit code too."""
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines()
+
+
 def read_text(path: Path) -> str | None:
     """A file's text, or None when there is no such file."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.zctl.cloud.plugins.module_utils import zctl_boot as _shipped_with_the_module  # noqa: F401
-from ansible_collections.zctl.cloud.plugins.module_utils import zctl_network, zctl_network_try
+from ansible_collections.zctl.cloud.plugins.module_utils import zctl_network
 from ansible_collections.zctl.cloud.plugins.module_utils.zctl_module import argument_spec, finish, take_turns
 from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble
 
@@ -35,7 +35,7 @@ options:
     type: bool
     default: true
   confirm:
-    description: Keep what is being tried, do nothing else.
+    description: Keep what is being tried, do nothing else; what was undone meanwhile has failed.
     type: bool
     default: false
   patience:
@@ -83,11 +83,11 @@ def main() -> None:
     values = module.params
     try:
         if values["confirm"]:
-            kept = zctl_network_try.confirm()
-            module.exit_json(changed=bool(kept), confirmed=kept, results=[], try_pending=False)
-        answer = zctl_network.converge(
-            values["inventory"], values["state"], values["scope"], module.check_mode, values["patience"]
-        )
+            answer = zctl_network.confirm(values["inventory"], values["state"], values["scope"])
+        else:
+            answer = zctl_network.converge(
+                values["inventory"], values["state"], values["scope"], module.check_mode, values["patience"]
+            )
     except (Trouble, OSError) as error:
         module.fail_json(msg=str(error), results=[])
     finish(module, answer)

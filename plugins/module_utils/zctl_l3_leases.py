@@ -1,0 +1,74 @@
+"""The leases of an l3-network: one small file for each NIC in the folder that dnsmasq watches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+try:
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_plan import host_line, lease_changes
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import in_scope, result
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble, read_text, run, write_text
+except ImportError:
+    from zctl_l3_plan import host_line, lease_changes  # type: ignore[no-redef]
+    from zctl_results import in_scope, result  # type: ignore[no-redef]
+    from zctl_system import Trouble, read_text, run, write_text  # type: ignore[no-redef]
+
+KIND = "lease"
+Json = dict[str, Any]
+
+
+def read_leases(folder: Path) -> dict[str, str]:
+    """The lease files of a network: NIC uuid to text."""
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+    return {path.name: read_text(path) or "" for path in paths}
+
+
+def leases(root: Path, network: Json, scope: list[str] | None, check: bool, is_served: bool) -> list[Json]:
+    """Bring the leases in scope to their desired state; those out of scope are not looked at."""
+    folder = root / network["uuid"] / "hosts"
+    wanted = {lease["uuid"]: lease for lease in network.get("leases") or [] if in_scope(lease["uuid"], scope)}
+    if not is_served:
+        reason = f"l3-network {network['name']} is not served on this host: see what it says, then zctl converge"
+        return [result(KIND, lease, "failed", reason) for lease in wanted.values()]
+    present = read_leases(folder)
+    texts = {key: host_line(lease) for key, lease in wanted.items()}
+    changes = lease_changes(texts, present, {key for key in present if in_scope(key, scope)})
+    found = [write_lease(folder, lease, texts[key], changes, check) for key, lease in wanted.items()]
+    for key in sorted(changes["removed"]):
+        entry = {"uuid": key, "name": present[key].strip().rpartition(",")[2] or key}
+        found.append(result(KIND, entry, "removed", "lease removed"))
+        if not check:
+            (folder / key).unlink(missing_ok=True)
+    if (changes["removed"] or changes["changed"]) and not check:
+        forget(network, found)
+    return found
+
+
+def write_lease(folder: Path, lease: Json, text: str, changes: dict[str, set[str]], check: bool) -> Json:
+    """One lease. A new one needs nothing more: dnsmasq watches its folder."""
+    key = lease["uuid"]
+    word = next((word for word in ("added", "changed") if key in changes[word]), "")
+    if not word:
+        return result(KIND, lease, "unchanged", "it is there already", ip=lease["ip"])
+    if not check:
+        try:
+            write_text(folder / key, text)
+        except OSError as error:
+            return result(KIND, lease, "failed", f"its file cannot be written: {error}")
+    return result(KIND, lease, "changed", f"lease {word}", ip=lease["ip"])
+
+
+def forget(network: Json, found: list[Json]) -> None:
+    """Make dnsmasq forget leases that are gone.
+
+    SIGHUP would make it forget their files but not that the old MAC holds the address, which it then refuses to
+    another. It keeps nothing across a restart (leasefile-ro), and knows every guest again from its files.
+    """
+    try:
+        run(["systemctl", "try-restart", f"zctl-l3@{network['uuid']}.service"])
+    except Trouble as error:
+        reason = f"the DHCP service did not start again: {error} (journalctl -u zctl-l3@{network['uuid']})"
+        for entry in found:
+            if entry["result"] in ("changed", "removed"):
+                entry.update(result="failed", reason=reason)

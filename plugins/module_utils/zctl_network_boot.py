@@ -1,0 +1,85 @@
+"""Puts on a host what rebuilds its networks at boot: the very code that the modules run, and a unit."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+try:
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble, run, write_text
+except ImportError:
+    from zctl_system import Trouble, run, write_text  # type: ignore[no-redef]
+
+LIBRARY = Path("/usr/local/lib/zctl")
+UNITS = Path("/etc/systemd/system")
+WANTS = UNITS / "multi-user.target.wants"
+PARTS = (
+    "zctl_system",
+    "zctl_results",
+    "zctl_network_plan",
+    "zctl_network_tunnel",
+    "zctl_network_managers",
+    "zctl_network_boot",
+    "zctl_network_try",
+    "zctl_network",
+    "zctl_l3_plan",
+    "zctl_l3_filter",
+    "zctl_l3_leases",
+    "zctl_l3",
+    "zctl_boot",
+)
+HEADER = "# Put here by zctl, which writes it anew; rebuilds at boot what /etc/zctl describes.\n"
+# It runs again when the host's firewall is loaded anew, because `flush ruleset` takes zctl's filter with it.
+NET_UNIT = (
+    HEADER
+    + """[Unit]
+Description=zctl: bridges, tunnels and network namespaces
+Documentation=file:/etc/zctl
+After=network-pre.target systemd-networkd.service networking.service NetworkManager.service
+After=nftables.service firewalld.service
+PartOf=nftables.service
+ReloadPropagatedFrom=nftables.service firewalld.service
+Before=network-online.target libvirtd.service virtqemud.service libvirt-guests.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/python3 /usr/local/lib/zctl/zctl_boot.py boot
+ExecReload=/usr/bin/python3 /usr/local/lib/zctl/zctl_boot.py boot
+
+[Install]
+WantedBy=multi-user.target
+"""
+)
+
+
+def source_of(part: str) -> str:
+    """The text of one of zctl's own files, also when it runs out of Ansible's zip."""
+    package = __name__.rpartition(".")[0]
+    name = f"{package}.{part}" if package else part
+    __import__(name)
+    loader = getattr(sys.modules[name], "__loader__", None)
+    text = loader.get_source(name) if loader is not None else None
+    if text is None:
+        raise Trouble(f"the text of {part} cannot be read: install zctl anew")
+    return str(text)
+
+
+def install_boot() -> bool:
+    """Put the code and the unit that rebuild everything at boot on the host; whether anything changed."""
+    changed = False
+    for part in PARTS:
+        changed |= write_text(LIBRARY / f"{part}.py", HEADER + source_of(part).removeprefix(HEADER))
+    return install_unit("zctl-net.service", NET_UNIT) or changed
+
+
+def install_unit(name: str, text: str, instance: str = "") -> bool:
+    """Write a unit, and let it (or an instance of it) start at boot; whether anything changed."""
+    changed = write_text(UNITS / name, text)
+    if changed:
+        run(["systemctl", "daemon-reload"])
+    enabled = instance or name
+    if not (WANTS / enabled).exists():
+        run(["systemctl", "enable", "--quiet", enabled])
+        changed = True
+    return changed

@@ -1,0 +1,122 @@
+"""What has to be done for a host's VXLAN tunnels, and for a whole network. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+try:
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_plan import (
+        Facts,
+        Impossible,
+        Steps,
+        is_up,
+        mark_of,
+        plan_bridge,
+        plan_nic,
+        plan_release,
+    )
+except ImportError:
+    from zctl_network_plan import (  # type: ignore[no-redef]
+        Facts,
+        Impossible,
+        Steps,
+        is_up,
+        mark_of,
+        plan_bridge,
+        plan_nic,
+        plan_release,
+    )
+
+OVERHEAD = 50  # outer Ethernet, IPv4, UDP and VXLAN headers (RFC 7348)
+PORT = 4789
+HOPS = 8  # a multicast group may lie behind a few routers, not behind the internet
+
+
+def plan_network(
+    network: dict[str, Any], facts: Facts, inventory: str, management: str | None, stored: dict[str, Any] | None
+) -> Steps:
+    """The steps that bring one network to its desired state; none when it is there. Raises Impossible."""
+    steps = Steps()
+    bridge, mark = network["bridge"], mark_of(inventory, network)
+    plan_bridge(network, facts, mark, steps)
+    if network["kind"] == "vxlan":
+        plan_tunnel(network, facts, mark, management, steps)
+    else:
+        before = (stored or {}).get("interface")
+        if before not in (None, network["interface"]):
+            plan_release(before, bridge, facts, (stored or {}).get("taken") or {}, steps)
+            steps.taken = None
+            if steps.lines and bridge in facts.links:  # what the bridge held has gone back to the other NIC
+                facts = Facts({**facts.links, bridge: {**facts.links[bridge], "addr_info": []}}, facts.routes)
+        plan_nic(network, facts, steps, stored)
+    if not is_up(facts.links.get(bridge, {})):
+        steps.add(f"link set dev {bridge} up", "" if bridge not in facts.links else f"bridge {bridge} set up")
+    return steps
+
+
+def plan_tunnel(network: dict[str, Any], facts: Facts, mark: str, management: str | None, steps: Steps) -> None:
+    """Make the VXLAN device, over the NIC that was named or that holds the management address."""
+    under, local = underlay(network, facts, management)
+    device, bridge = network["device"], network["bridge"]
+    if bridge not in facts.links:
+        steps.add(f"link set dev {bridge} addrgenmode none")
+    mtu = network.get("mtu") or facts.links[under]["mtu"] - OVERHEAD
+    have = facts.links.get(device)
+    if have is not None and have.get("ifalias") != mark:
+        raise Impossible(f"there is a device {device} that is not zctl's: rename or remove it")
+    if have is not None:
+        data = have.get("linkinfo", {}).get("info_data", {})
+        seen = (data.get("id"), data.get("group"), data.get("link"), data.get("local"))
+        if seen != (network["vni"], network["group"], under, local):
+            steps.add(f"link del dev {device}")
+            have = None
+    if have is None:
+        steps.add(
+            f"link add name {device} type vxlan id {network['vni']} group {network['group']} dev {under} local {local}"
+            f" dstport {PORT} ttl {HOPS}",
+            f"tunnel {device} made over {under}",
+        )
+        steps.add(f"link set dev {device} alias {mark} addrgenmode none")
+        have = {}
+    if have.get("mtu") != mtu:
+        steps.add(f"link set dev {device} mtu {mtu}", f"MTU of {device} set to {mtu}")
+    if have.get("master") != bridge:
+        steps.add(f"link set dev {device} master {bridge}", f"{device} plugged into {bridge}" if have else "")
+    if not is_up(have):
+        steps.add(f"link set dev {device} up", f"{device} set up" if have else "")
+
+
+def underlay(network: dict[str, Any], facts: Facts, management: str | None) -> tuple[str, str]:
+    """The device that carries a tunnel, and the host's address on it. Raises Impossible when there is none."""
+    name = network.get("interface")
+    if name:
+        if name not in facts.links:
+            known = sorted(n for n in facts.links if n != "lo" and not n.startswith("z"))
+            raise Impossible(f"there is no NIC {name} on this host (there are: {', '.join(known) or 'none'})")
+        name = facts.links[name].get("master") or name
+    else:
+        name = holder(facts, management) if management else default_device(facts)
+    if name is None or name not in facts.links:
+        where = f"holds the management address {management}" if management else "has the default route"
+        raise Impossible(f"no NIC {where}: name one by --physical-interface")
+    own = [entry for entry in facts.links[name].get("addr_info", []) if entry.get("family") == "inet"]
+    if any(entry["local"] == management for entry in own):
+        return name, str(management)
+    if not own:
+        raise Impossible(f"{name} has no IPv4 address for the tunnel: give it one, or name another NIC")
+    return name, str(own[0]["local"])
+
+
+def holder(facts: Facts, address: str) -> str | None:
+    """The device that holds an address."""
+    for name, link in facts.links.items():
+        if any(entry.get("local") == address for entry in link.get("addr_info", [])):
+            return name
+    return None
+
+
+def default_device(facts: Facts) -> str | None:
+    """The device of the default route, IPv4's."""
+    found = [route for route in facts.routes if route.get("dst") == "default" and ":" not in route.get("gateway", "")]
+    found = [route for route in found if route.get("dev") and "table" not in route]
+    return min(found, key=lambda route: route.get("metric", 0))["dev"] if found else None
