@@ -43,12 +43,17 @@ class ActionModule(ActionBase):
     """The action plugin of the module with the same name."""
 
     _requires_connection = True
+    MODULE = "zctl.cloud.zctl_storage"
+
+    def storage_state(self, arguments: Json) -> Json:
+        """The part of the arguments that names the images."""
+        return arguments.get("state") or {}
 
     def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         """Call the module, upload what it lacks, call it again."""
         outcome: Json = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        arguments["sources"] = read_sources(arguments.get("state") or {})
+        arguments["sources"] = read_sources(self.storage_state(arguments))
         # The first call must not end the task: what it lacks may come with the upload.
         wants_fail = arguments.pop("fail", True)
         first = self._module(arguments, task_vars, fail=False)
@@ -76,7 +81,7 @@ class ActionModule(ActionBase):
 
     def _module(self, arguments: Json, task_vars: Json | None, fail: bool) -> Json:
         return self._execute_module(  # type: ignore[no-any-return]
-            module_name="zctl.cloud.zctl_storage", module_args={**arguments, "fail": fail}, task_vars=task_vars
+            module_name=self.MODULE, module_args={**arguments, "fail": fail}, task_vars=task_vars
         )
 
     def _target(self, upload: Json) -> str:

@@ -13,7 +13,7 @@ STEPS = {
     "storage": "storage and volumes",
     "network": "networks",
     "l3_services": "DHCP",
-    "vm": "virtual machines",
+    "guests": "disks, leases and virtual machines",
     "unreachable": "does not answer",
 }
 

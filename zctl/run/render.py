@@ -16,6 +16,7 @@ from zctl.run.values import HostRun
 
 EARLY_REMOVAL = "vm_removal"
 PROBE = "probe"
+GUESTS = (EARLY_REMOVAL, "storage", "l3_services", "vm")
 STEPS = (EARLY_REMOVAL, *CONCERNS, PROBE)
 
 
@@ -28,9 +29,9 @@ def render_playbook(steps: list[str]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("converge.yml.j2").render(
-        steps=[step for step in STEPS if step in steps], removal=EARLY_REMOVAL
-    )
+    ordered = [step for step in STEPS if step in steps]
+    guests = [step for step in ordered if step in GUESTS]
+    return environment.get_template("converge.yml.j2").render(steps=ordered, guests=guests, removal=EARLY_REMOVAL)
 
 
 def untemplated(value: Any) -> Any:

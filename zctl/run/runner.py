@@ -96,6 +96,8 @@ def environment(folder: Path, owner: str) -> dict[str, str]:
         "ANSIBLE_CONFIG": str(config),
         "ANSIBLE_COLLECTIONS_PATH": str(CONTENT),
         "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.yaml",
+        "ANSIBLE_VARS_ENABLED": "",
         "ANSIBLE_HOST_KEY_CHECKING": "true",
         "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s",
         "ANSIBLE_SSH_RETRIES": "0",
@@ -157,14 +159,14 @@ class Collector:
                         entry["result"],
                         entry.get("reason") or "",
                         entry.get("observed") or {},
-                        concern,
+                        entry.get("concern") or concern,
                     )
                 )
         if isinstance(answer.get("observed"), list):
-            host.observed[concern] = answer["observed"]
+            host.observed["vm"] = answer["observed"]
         if answer.get("diff"):
             host.diffs += answer["diff"] if isinstance(answer["diff"], list) else [answer["diff"]]
-        host.done.add(concern)
+        host.done |= set(answer.get("steps") or [concern])
 
     def finish(self, status: str, folder: Path) -> None:
         """A run that ended without a word from a host is a failure of that host, with the cause that Ansible gave."""

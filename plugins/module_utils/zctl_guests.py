@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several concerns of one host in one process, each in its turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_l3, zctl_storage, zctl_vm
+except ImportError:
+    import zctl_l3  # type: ignore[no-redef]
+    import zctl_storage  # type: ignore[no-redef]
+    import zctl_vm  # type: ignore[no-redef]
+
+Json = dict[str, Any]
+STEPS = ("vm_removal", "storage", "l3_services", "vm")
+
+
+def converge(args: Json, check: bool, libvirt: Any) -> Json:
+    """Do the steps; returns what a module returns. Ends early when storage wants image files to be uploaded first."""
+    whole: Json = {"changed": False, "results": [], "diff": [], "steps": []}
+    for step in args["steps"]:
+        outcome = one_step(step, args, check, libvirt)
+        concern = "vm" if step == "vm_removal" else step
+        whole["results"] += [{**entry, "concern": concern} for entry in outcome["results"]]
+        whole["changed"] = whole["changed"] or outcome["changed"]
+        whole["steps"].append(step)
+        diff = outcome.get("diff") or []
+        whole["diff"] += diff if isinstance(diff, list) else [diff]
+        if "observed" in outcome and step == "vm":
+            whole["observed"] = outcome["observed"]
+        if outcome.get("uploads_wanted"):
+            whole["uploads_wanted"] = outcome["uploads_wanted"]
+            break
+    return whole
+
+
+def one_step(step: str, args: Json, check: bool, libvirt: Any) -> Json:
+    """One concern's own convergence."""
+    inventory, scope, state = args["inventory"], args["scope"], args["state"]
+    if step == "vm_removal":
+        purge = (state.get("vm") or {}).get("purge") or []
+        return zctl_vm.converge(
+            inventory, {"vms": [], "purge": purge}, [entry["uuid"] for entry in purge], check, libvirt
+        )
+    part = state.get(step) or {}
+    if step == "storage":
+        return zctl_storage.converge(inventory, part, scope, check, sources=args["sources"], uploads=args["uploads"])
+    if step == "l3_services":
+        return zctl_l3.converge(inventory, part, scope, check)
+    return zctl_vm.converge(inventory, part, scope, check, libvirt)
