@@ -107,7 +107,8 @@ def converge(inventory: str, state: Json, scope: list[str] | None, check: bool) 
     if gone or served:
         live = read_live([entry["uuid"] for entry in served])
         results += [guarded(entry, lambda entry=entry: remove(entry, live, check)) for entry in gone]
-        kept = {uuid: entry for uuid, entry in ours.items() if entry not in gone}
+        removed = {entry["uuid"] for entry in results if entry["result"] == "removed"}
+        kept = {uuid: entry for uuid, entry in ours.items() if uuid not in removed}
         results += serve(inventory, served, kept, stored, live, check)
     failed = {entry["uuid"] for entry in results if entry["result"] == "failed"}
     usable = ({*ours, *(entry["uuid"] for entry in served)}) - failed

@@ -1,0 +1,173 @@
+"""DHCP, namespaces, leases and the filter between hosts, as texts and values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zctl_l3_leases
+from hypothesis import given
+from hypothesis import strategies as st
+from zctl_l3_filter import HOOKS, RULES, TYPES, Filter, parse_filter, render_filter, table_name, wanted_filter
+from zctl_l3_plan import dnsmasq_config, host_line, lease_changes, namespace_lines, namespace_mac, port_is_right
+from zctl_results import in_scope
+
+Json = dict[str, Any]
+OURS = "11111111-2222-4333-8444-555555555555"
+
+
+def network(number: int = 1, **more: Any) -> Json:
+    return {
+        "uuid": f"cccccccc-0000-4000-8000-{number:012d}",
+        "name": f"net-{number}",
+        "inventory": OURS,
+        "l2": "aaaaaaaa-0000-4000-8000-000000000001",
+        "bridge": "zbr-aaaaaaaa01",
+        "uplink": "eth1",
+        "namespace": f"zl3-cccccccc{number:02d}",
+        "veth": f"zv-cccccccc{number:02d}",
+        "cidr": "10.20.0.0/20",
+        "gateway": None,
+        "dhcp_ip": f"10.20.0.{number}",
+        "dns": [],
+        "domain": None,
+        "mtu": None,
+        "leases": [],
+        **more,
+    }
+
+
+def lease(number: int, **more: Any) -> Json:
+    entry = {"uuid": f"dddddddd-0000-4000-8000-{number:012d}", "name": f"vm-{number}"}
+    return {**entry, "mac": f"52:54:00:00:00:{number:02x}", "ip": f"10.20.1.{number}", **more}
+
+
+def test_options_are_given_only_when_there_is_something_to_give() -> None:
+    bare = dnsmasq_config(network(), "/x", 1500)
+    assert "dhcp-option=option:router\n" in bare  # without a value: dnsmasq would name itself
+    assert "dhcp-option=option:dns-server\n" in bare
+    assert "option:mtu" not in bare and "domain-name" not in bare
+    full = dnsmasq_config(network(gateway="10.20.0.9", dns=["192.0.2.1", "192.0.2.2"], domain="a.test"), "/x", 1450)
+    for line in ("option:router,10.20.0.9", "option:dns-server,192.0.2.1,192.0.2.2", "domain-name,a.test", "mtu,1450"):
+        assert f"{line}\n" in full
+
+
+def test_only_known_macs_are_answered() -> None:
+    lines = dnsmasq_config(network(), "/x", 1500).splitlines()
+    assert "dhcp-range=10.20.0.0,static,255.255.240.0,1h" in lines
+    assert "dhcp-ignore=tag:!known" in lines and "dhcp-hostsdir=/x/hosts" in lines and "port=0" in lines
+    assert host_line(lease(3)) == "52:54:00:00:00:03,10.20.1.3,vm-3\n"
+
+
+def test_the_mac_of_the_services_differs_between_hosts_and_is_locally_administered() -> None:
+    uuid = network()["uuid"]
+    first, second = namespace_mac("one", uuid), namespace_mac("two", uuid)
+    assert first != second and first.startswith("02:") and len(first) == 17
+    assert first == namespace_mac("one", uuid)
+
+
+def test_the_port_is_known_again() -> None:
+    mac = namespace_mac("one", network()["uuid"])
+    outside, inside = namespace_lines(network(), mac, 1450)
+    assert "mtu 1450" in outside[0] and f"addr add {network()['dhcp_ip']}/20 dev eth0" in inside
+    port = {"master": "zbr-aaaaaaaa01", "flags": ["UP"]}
+    own = {"address": mac, "flags": ["UP"], "addr_info": [{"local": "10.20.0.1", "prefixlen": 20}]}
+    assert port_is_right(network(), mac, port, own)
+    for worse in ({"address": "02:00:00:00:00:00"}, {"flags": []}, {"addr_info": []}):
+        assert not port_is_right(network(), mac, port, {**own, **worse})
+    assert not port_is_right(network(), mac, {**port, "master": "br0"}, own)
+
+
+texts = st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from(["1", "2", "3"]))
+scopes = st.one_of(st.none(), st.lists(st.sampled_from("abcdefgh")))
+
+
+@given(texts, texts, scopes)
+def test_lease_files_get_there_and_others_stay(desired: dict[str, str], present: dict[str, str], scope: Any) -> None:
+    """What is in scope becomes as desired; what is not stays."""
+    wanted = {key: text for key, text in desired.items() if in_scope(key, scope)}
+    changes = lease_changes(wanted, present, {key for key in present if in_scope(key, scope)})
+    after = dict(present)
+    after.update({key: wanted[key] for key in changes["added"] | changes["changed"]})
+    for key in changes["removed"]:
+        del after[key]
+    for key in set(present) | set(desired):
+        source = desired if in_scope(key, scope) else present
+        assert after.get(key) == source.get(key)
+
+
+class Services:
+    """Stands in for systemctl; counts how often the DHCP service was started again."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[list[str]] = []
+        monkeypatch.setattr(zctl_l3_leases, "run", self.calls.append)
+
+
+def test_adding_leases_restarts_nothing_and_removing_one_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    services = Services(monkeypatch)
+    folder = tmp_path / network()["uuid"] / "hosts"
+    first = zctl_l3_leases.leases(tmp_path, network(leases=[lease(1), lease(2)]), None, False, True)
+    assert [entry["result"] for entry in first] == ["changed", "changed"] and services.calls == []
+    added = zctl_l3_leases.leases(tmp_path, network(leases=[lease(3)]), [lease(3)["uuid"]], False, True)
+    assert [entry["result"] for entry in added] == ["changed"] and services.calls == []
+    assert len(list(folder.iterdir())) == 3
+    gone = zctl_l3_leases.leases(tmp_path, network(), [lease(1)["uuid"]], False, True)
+    assert [(entry["result"], entry["name"]) for entry in gone] == [("removed", "vm-1")]
+    assert len(list(folder.iterdir())) == 2 and len(services.calls) == 1
+    assert zctl_l3_leases.leases(tmp_path, network(leases=[lease(2), lease(3)]), None, False, True)[0]["result"] == (
+        "unchanged"
+    )
+
+
+def test_check_mode_writes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    services = Services(monkeypatch)
+    found = zctl_l3_leases.leases(tmp_path, network(leases=[lease(1)]), None, True, True)
+    assert found[0]["result"] == "changed" and list(tmp_path.iterdir()) == [] and services.calls == []
+
+
+def test_a_lease_of_a_network_that_is_not_served_fails(tmp_path: Path) -> None:
+    found = zctl_l3_leases.leases(tmp_path, network(leases=[lease(1)]), [lease(1)["uuid"]], False, False)
+    assert found[0]["result"] == "failed" and "net-1 is not served on this host" in found[0]["reason"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def as_nft_json(name: str, wanted: Filter) -> str:
+    """What `nft -j list table` says of a filter."""
+    items: list[Json] = [{"metainfo": {}}, {"table": {"family": "bridge", "name": name}}]
+    for set_name in TYPES:
+        elements = sorted(getattr(wanted, set_name))
+        shown = [{"concat": list(entry)} if isinstance(entry, tuple) else entry for entry in elements]
+        items.append({"set": {"name": set_name, "table": name, "elem": shown}})
+    for chain, (hook, priority) in HOOKS.items():
+        items.append({"chain": {"name": chain, "hook": hook, "prio": priority}})
+        items += [{"rule": {"chain": chain, "expr": []}} for _ in RULES[chain]]
+    return json.dumps({"nftables": items})
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8, unique=True), st.sampled_from(["eth1", "zvx-bbbbbbbb01"]))
+def test_the_filter_is_known_again(numbers: list[int], uplink: str) -> None:
+    networks = [network(number, uplink=uplink) for number in numbers]
+    macs = {entry["uuid"]: namespace_mac("one", entry["uuid"]) for entry in networks}
+    wanted = wanted_filter(networks, macs)
+    assert parse_filter(as_nft_json(table_name(OURS), wanted)) == wanted
+    assert wanted.covers(wanted_filter(networks[:1], macs))
+    assert not wanted.covers(wanted_filter([network(99)], {network(99)["uuid"]: "02:00:00:00:00:01"}))
+    text = render_filter(OURS, wanted)
+    assert text.startswith(f"table bridge {table_name(OURS)} {{}}\ndelete table bridge {table_name(OURS)}\n")
+    assert all(entry["dhcp_ip"] in text and macs[entry["uuid"]] in text for entry in networks)
+
+
+def test_without_networks_the_table_goes() -> None:
+    assert wanted_filter([], {}) == Filter() == parse_filter("")
+    assert render_filter(OURS, Filter()).count("\n") == 2
+
+
+def test_a_filter_that_lost_a_rule_is_not_the_wanted_one() -> None:
+    wanted = wanted_filter([network()], {network()["uuid"]: "02:00:00:00:00:01"})
+    shown = json.loads(as_nft_json("t", wanted))
+    shown["nftables"].pop()
+    assert parse_filter(json.dumps(shown)) != wanted
+    assert not parse_filter(json.dumps(shown)).covers(wanted)
