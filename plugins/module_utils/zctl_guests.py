@@ -7,20 +7,29 @@ from typing import Any
 
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_l3, zctl_storage, zctl_vm
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble
 except ImportError:
     import zctl_l3  # type: ignore[no-redef]
     import zctl_storage  # type: ignore[no-redef]
     import zctl_vm  # type: ignore[no-redef]
+    from zctl_system import Trouble  # type: ignore[assignment]
 
 Json = dict[str, Any]
 STEPS = ("vm_removal", "storage", "l3_services", "vm")
 
 
 def converge(args: Json, check: bool, libvirt: Any) -> Json:
-    """Do the steps; returns what a module returns. Ends early when storage wants image files to be uploaded first."""
-    whole: Json = {"changed": False, "results": [], "diff": [], "steps": []}
+    """Do the steps; returns what a module returns. Ends early when storage wants image files to be uploaded first.
+
+    `trouble` says why a whole concern could not be done; the ones after it are not tried.
+    """
+    whole: Json = {"changed": False, "results": [], "diff": [], "steps": [], "trouble": ""}
     for step in args["steps"]:
-        outcome = one_step(step, args, check, libvirt)
+        try:
+            outcome = one_step(step, args, check, libvirt)
+        except (Trouble, OSError) as error:
+            whole["trouble"] = f"{step.replace('_', ' ')}: {error}"
+            break
         concern = "vm" if step == "vm_removal" else step
         whole["results"] += [{**entry, "concern": concern} for entry in outcome["results"]]
         whole["changed"] = whole["changed"] or outcome["changed"]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.zctl.cloud.plugins.module_utils import zctl_boot as _shipped_with_the_module  # noqa: F401
 from ansible_collections.zctl.cloud.plugins.module_utils import zctl_guests, zctl_module
 
 try:
@@ -94,7 +95,10 @@ def main() -> None:
     args = module.params
     if libvirt is None and {"vm", "vm_removal"} & set(args["steps"]):
         module.fail_json(msg=missing_required_lib("libvirt") + " Run the role kvm_host, or install python3-libvirt.")
-    zctl_module.finish(module, zctl_guests.converge(args, module.check_mode, libvirt))
+    outcome = zctl_guests.converge(args, module.check_mode, libvirt)
+    if outcome["trouble"]:
+        module.fail_json(msg=outcome["trouble"], **outcome)
+    zctl_module.finish(module, outcome)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,9 @@ CAUSES: tuple[tuple[str, str], ...] = (
 )
 
 
+UNAVAILABLE = "(traceback unavailable)"
+
+
 def explain_text(text: str) -> str:
     """The cause behind a message, or its last meaningful line when it is an unknown one."""
     for pattern, words in CAUSES:
@@ -66,6 +69,7 @@ def explain_text(text: str) -> str:
 def explain_result(result: dict[str, Any]) -> str:
     """The cause in a failed task's result: module errors carry theirs in msg, crashes in module_stderr."""
     parts = [str(result.get(key) or "") for key in ("msg", "module_stderr", "stderr", "module_stdout", "exception")]
+    parts = [part for part in parts if part != UNAVAILABLE]
     whole = "\n".join(part for part in parts if part)
     for pattern, words in CAUSES:
         if re.search(pattern, whole, re.IGNORECASE) and "module_stderr" in result:

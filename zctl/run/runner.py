@@ -135,7 +135,7 @@ class Collector:
             self.watch(host.host, "unreachable")
         elif kind == "runner_on_failed" and not data.get("ignore_errors"):
             self.absorb(host, str(data.get("role") or ""), answer)
-            if not answer.get("results"):
+            if not any(entry.result == "failed" for entry in host.results):
                 host.failure = explain_result(answer)
         elif kind == "runner_on_ok":
             self.absorb(host, str(data.get("role") or ""), answer)

@@ -21,7 +21,17 @@ SMALL = ("--instance-offering", "small", "--network", "flat")
 def shared(no_vms: Cloud) -> Iterator[Cloud]:
     """The cloud with a storage on the folder that all lab hosts share."""
     cloud = no_vms
-    cloud.ok("primary-storage", "create", "shared", "--zone", "z1", "--kind", "shared-mount-point", "--path", "/srv/shared/disks")
+    cloud.ok(
+        "primary-storage",
+        "create",
+        "shared",
+        "--zone",
+        "z1",
+        "--kind",
+        "shared-mount-point",
+        "--path",
+        "/srv/shared/disks",
+    )
     yield cloud
     for row in cloud.rows("vm"):
         cloud.ok("vm", "delete", row["name"], "--yes")
@@ -40,7 +50,17 @@ def test_a_shared_storage_holds_one_copy_of_an_image(shared: Cloud) -> None:
 
 def test_a_local_folder_is_no_shared_storage(cloud: Cloud) -> None:
     """Refused in words on every host, and not kept."""
-    said = cloud.fails("primary-storage", "create", "wrong", "--zone", "z1", "--kind", "shared-mount-point", "--path", "/opt/zctl-wrong")
+    said = cloud.fails(
+        "primary-storage",
+        "create",
+        "wrong",
+        "--zone",
+        "z1",
+        "--kind",
+        "shared-mount-point",
+        "--path",
+        "/opt/zctl-wrong",
+    )
     assert "mount" in said
     assert not cloud.rows("primary-storage", "name=wrong")
 
@@ -51,7 +71,9 @@ def test_hosts_that_see_different_file_systems(cloud: Cloud) -> None:
     for host in ("h1", "h2", "h3"):
         cloud.lab.ssh(host, f"mkdir -p {path} /var/tmp/other && bindfs /var/tmp/other {path}")
     try:
-        said = cloud.fails("primary-storage", "create", "split", "--zone", "z1", "--kind", "shared-mount-point", "--path", path)
+        said = cloud.fails(
+            "primary-storage", "create", "split", "--zone", "z1", "--kind", "shared-mount-point", "--path", path
+        )
         assert "another file system" in said
         assert not cloud.rows("primary-storage", "name=split")
     finally:
@@ -98,6 +120,8 @@ def test_an_image_file_that_is_not_what_it_should_be(cloud: Cloud, tmp_path: Pat
     page.write_text("<html>moved</html>")
     assert "cannot read" in cloud.fails("image", "create", "a", "--source", str(tmp_path / "none"))
     assert "web page" in cloud.fails("image", "create", "b", "--source", str(page))
-    wrong = cloud.fails("image", "create", "c", "--source", str(cached_guest().qcow2), "--checksum", f"sha256:{'1' * 64}")
+    wrong = cloud.fails(
+        "image", "create", "c", "--source", str(cached_guest().qcow2), "--checksum", f"sha256:{'1' * 64}"
+    )
     assert "checksum" in wrong
     assert cloud.rows("image") == before
