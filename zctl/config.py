@@ -1,4 +1,4 @@
-"""Where zctl keeps things and how it is set: built-in values, /etc/zctl/config.toml, the user's file, environment, options."""
+"""Where zctl keeps things and how it is set: /etc/zctl/config.toml, the user's file, environment, options."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def ssh(context: typer.Context, host: Host, name: Name = "lab") -> None:
 
     argv = Lab.open(name).ssh_argv(host, *context.args)
     sys.stdout.flush()
-    os.execvp(argv[0], argv)  # noqa: S606 (no shell wanted)
+    os.execvp(argv[0], argv)  # noqa: S606
 
 
 @app.command()

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
+from sqlmodel import col
 
 from zctl.errors import Conflict, DatabaseError, Misuse
 from zctl.inventory.head import HEAD
@@ -39,7 +40,7 @@ class Inventory:
         engine = self.engine.execution_options(zctl_write=True)
         with explained(self.url), Session(engine, expire_on_commit=False) as db:
             if self.engine.dialect.name != "sqlite":
-                db.execute(select(Info.id).with_for_update())  # type: ignore[call-overload]
+                db.execute(select(col(Info.id)).with_for_update())
             yield db
             db.commit()
 
@@ -147,7 +148,7 @@ def explain(url: str, error: DBAPIError) -> tuple[str]:
     lower = words.lower()
     if "locked" in lower:
         return (
-            f"the inventory {place} is locked by another program for over {BUSY_TIMEOUT_MS // 1000} s; end it, then repeat",
+            f"the inventory {place} is locked by another program for over {BUSY_TIMEOUT_MS // 1000} s; end that first",
         )
     if "readonly" in lower or "read-only" in lower:
         return (f"the inventory {place} is read-only; check its owner, mode and mount",)

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from sqlalchemy import delete, select, update
+from sqlmodel import col
 
 from zctl.errors import Conflict
 from zctl.inventory.engine import Inventory
@@ -77,7 +78,7 @@ def shown_owner(text: str) -> str:
 def try_take(inventory: Inventory, hosts: list[str], purpose: str, bury: Callable[[str], object]) -> Lease | None:
     """Take all the leases, or none and return the one that is in the way. `bury` hears of owners found dead here."""
     with inventory.write() as db:
-        held = {lease.host_id: lease for lease in db.scalars(select(Lease).where(Lease.host_id.in_(hosts)))}  # type: ignore[attr-defined]
+        held = {lease.host_id: lease for lease in db.scalars(select(Lease).where(col(Lease.host_id).in_(hosts)))}
         for lease in held.values():
             dead = is_dead(lease.owner)
             if dead:
@@ -123,7 +124,7 @@ def hold(
         stop.set()
         beat.join()
         with inventory.write() as db:
-            db.execute(delete(Lease).where(Lease.host_id.in_(hosts), Lease.owner == owner()))  # type: ignore[attr-defined, arg-type]
+            db.execute(delete(Lease).where(col(Lease.host_id).in_(hosts), col(Lease.owner) == owner()))
 
 
 def _beat(inventory: Inventory, hosts: list[str], stop: threading.Event) -> None:
@@ -131,7 +132,9 @@ def _beat(inventory: Inventory, hosts: list[str], stop: threading.Event) -> None
         with inventory.write() as db:
             db.execute(
                 update(Lease)
-                .where(Lease.host_id.in_(hosts), Lease.owner == owner())
+                .where(col(Lease.host_id).in_(hosts), col(Lease.owner) == owner())
                 .values(expires_at=now() + LIFETIME)
-            )  # type: ignore[attr-defined, arg-type]
-            db.execute(update(Job).where(Job.owner == owner(), Job.state == "Running").values(heartbeat_at=now()))  # type: ignore[arg-type]
+            )
+            db.execute(
+                update(Job).where(col(Job.owner) == owner(), col(Job.state) == "Running").values(heartbeat_at=now())
+            )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
+from sqlmodel import col
 
 from zctl.errors import Misuse, did_you_mean
 from zctl.resources.base import Resource, attrs, public_name
@@ -54,9 +56,14 @@ def read_rows(db: Session, cls: type[Resource], columns: list[str], filters: lis
     require_columns(cls, needed)
     rows = fetch(db, cls, needed, None)
     rows = [row for row in rows if all(matches(row, *condition) for condition in conditions)]
-    for key in reversed(sort):
-        rows.sort(key=lambda row, key=key.removeprefix("-"): sort_key(value_of(row, key)), reverse=key.startswith("-"))  # type: ignore[misc]
+    for word in reversed(sort):
+        rows.sort(key=partial(row_key, column=word.removeprefix("-")), reverse=word.startswith("-"))
     return rows
+
+
+def row_key(row: Row, column: str) -> tuple[int, Any]:
+    """What a row is sorted by."""
+    return sort_key(value_of(row, column))
 
 
 def read_row(db: Session, cls: type[Resource], name: str) -> Row:
@@ -77,7 +84,7 @@ def fetch(db: Session, cls: type[Resource], needed: list[str], only: str | None)
         noun = fields[name][1].ref
         if noun and noun not in names:
             other: Any = resource_class(noun).__table__  # type: ignore[attr-defined]
-            names[noun] = {key: text for key, text in db.execute(select(other.c.id, other.c.name))}
+            names[noun] = dict(db.execute(select(other.c.id, other.c.name)).tuples())
     rows = [dict(zip(stored, values, strict=True)) for values in db.execute(query)]
     for name in stored:
         if noun := fields[name][1].ref:
@@ -98,8 +105,10 @@ def add_tags(db: Session, cls: type[Resource], rows: list[Row]) -> None:
     """Put each row's tags into it."""
     tags: dict[str, dict[str, str]] = {}
     for key, name, value in db.execute(
-        select(Tag.resource_id, Tag.key, Tag.value).where(Tag.kind == cls.noun).order_by(Tag.key)
-    ):  # type: ignore[call-overload]
+        select(col(Tag.resource_id), col(Tag.key), col(Tag.value))
+        .where(col(Tag.kind) == cls.noun)
+        .order_by(col(Tag.key))
+    ):
         tags.setdefault(key, {})[name] = value
     for row in rows:
         row["tags"] = tags.get(row["uuid"], {})

@@ -6,6 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
+from sqlmodel import col
 
 from zctl.plan.hoststate import CONCERNS
 from zctl.resources.base import Resource
@@ -43,7 +44,7 @@ def everything(host: str) -> Scope:
 def store(db: Session, scope: Scope) -> None:
     """Remember in this transaction what has to be brought to which host."""
     for host, uuids in scope.items():
-        present = {row.uuid: row for row in db.scalars(select(Outstanding).where(Outstanding.host_id == host))}
+        present = {row.uuid: row for row in db.scalars(select(Outstanding).where(col(Outstanding.host_id) == host))}
         for key, concerns in uuids.items():
             row = present.get(key) or Outstanding(host_id=host, uuid=key)
             row.concerns = ",".join(
@@ -56,9 +57,9 @@ def store(db: Session, scope: Scope) -> None:
 def load(db: Session, hosts: list[str]) -> dict[str, list[Outstanding]]:
     """What is outstanding on each of the hosts, with the removals that wait there."""
     found: dict[str, dict[str, Outstanding]] = {host: {} for host in hosts}
-    for row in db.scalars(select(Outstanding).where(Outstanding.host_id.in_(hosts))):  # type: ignore[attr-defined]
+    for row in db.scalars(select(Outstanding).where(col(Outstanding.host_id).in_(hosts))):
         found[row.host_id][row.uuid] = row
-    for grave in db.scalars(select(Grave).where(Grave.host_id.in_(hosts))):  # type: ignore[attr-defined]
+    for grave in db.scalars(select(Grave).where(col(Grave.host_id).in_(hosts))):
         key = grave.entry["uuid"]
         if key not in found[grave.host_id]:
             found[grave.host_id][key] = Outstanding(host_id=grave.host_id, uuid=key, concerns=grave.concern)

@@ -66,7 +66,7 @@ def work_out(db: Session, roots: list[Resource], cascade: bool) -> Removal:
 
 
 def delete(db: Session, removal: Removal, snapshot: Snapshot, reason: str | None) -> Scope:
-    """Delete the rows of a removal; leaves a grave for data on hosts. Returns host -> uuid -> concerns outstanding there."""
+    """Delete the rows of a removal; leaves a grave for data on hosts. Returns what is outstanding on which host."""
     scope: Scope = {}
     going = {row.id for row in removal.rows}
     graves: dict[str, Tombstone] = {}

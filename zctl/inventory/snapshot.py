@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
+from sqlmodel import col
 
 from zctl.plan.snapshot import Snapshot
 from zctl.resources.internal import Grave, Info
@@ -21,7 +22,7 @@ def load(db: Session) -> Snapshot:
     info = db.get(Info, 1)
     assert info is not None
     rows = {
-        cls: list(db.scalars(select(cls).order_by(cls.created_at, cls.id)))
+        cls: list(db.scalars(select(cls).order_by(col(cls.created_at), col(cls.id))))
         for cls in all_classes()
         if cls.noun not in LEFT_OUT
     }

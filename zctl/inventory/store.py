@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import delete, select
+from sqlmodel import col
 
 from zctl.errors import Invalid, Refused
 from zctl.inventory.lease import owner
@@ -33,7 +34,7 @@ def create(db: Session, cls: type[T], values: dict[str, Any], reason: str | None
     tags = given.pop("tags", None)
     inputs = {name: given.pop(name, about.default) for name, about in cls.inputs.items()}
     columns = resolve(db, cls, given)
-    if "name" in columns and db.scalars(select(cls.id).where(cls.name == columns["name"])).first():
+    if "name" in columns and db.scalars(select(col(cls.id)).where(col(cls.name) == columns["name"])).first():
         raise Refused(
             "exists already", resource=f"{cls.noun} {columns['name']}", remedy="choose another name, or update it"
         )
@@ -155,7 +156,7 @@ def set_tags(db: Session, row: Resource, tags: dict[str, str] | None) -> dict[st
     """Make the tags of a resource these; None leaves them alone. Returns what changed."""
     if tags is None:
         return {}
-    present = {tag.key: tag for tag in db.scalars(select(Tag).where(Tag.resource_id == row.id))}
+    present = {tag.key: tag for tag in db.scalars(select(Tag).where(col(Tag.resource_id) == row.id))}
     changes: dict[str, tuple[Any, Any]] = {}
     for key, value in tags.items():
         tag = present.pop(key, None)
@@ -175,7 +176,7 @@ def set_tags(db: Session, row: Resource, tags: dict[str, str] | None) -> dict[st
 
 def merge_tags(db: Session, row: Resource, added: dict[str, str]) -> dict[str, str]:
     """The tags of a resource with some added; an empty value takes one away."""
-    tags = {tag.key: tag.value for tag in db.scalars(select(Tag).where(Tag.resource_id == row.id))} | added
+    tags = {tag.key: tag.value for tag in db.scalars(select(Tag).where(col(Tag.resource_id) == row.id))} | added
     return {key: value for key, value in tags.items() if value != ""}
 
 
@@ -198,7 +199,7 @@ def record(db: Session, row: Resource, what: str, reason: str | None = None, job
 def drop_tags(db: Session, ids: list[str]) -> None:
     """Remove the tags of deleted resources."""
     for start in range(0, len(ids), 500):
-        db.execute(delete(Tag).where(Tag.resource_id.in_(ids[start : start + 500])))  # type: ignore[attr-defined]
+        db.execute(delete(Tag).where(col(Tag.resource_id).in_(ids[start : start + 500])))
 
 
 def parse_tag(text: str) -> tuple[str, str]:

@@ -32,7 +32,7 @@ class Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Refuse aliases, which can make a small file explode."""
         if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.constructor.ConstructorError(
                 None, None, "aliases are not allowed in manifests", event.start_mark
             )
@@ -42,7 +42,7 @@ class Loader(yaml.SafeLoader):
         """Refuse a key given twice."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
             if key in seen:
@@ -90,10 +90,10 @@ def parse(text: str, place: str, kinds: list[str]) -> list[Document]:
     loader = Loader(text)
     found = []
     try:
-        while loader.check_node():  # type: ignore[no-untyped-call]
-            node = loader.get_node()  # type: ignore[no-untyped-call]
-            where = f"{place}:{node.start_mark.line + 1}"
-            value = loader.construct_document(node)  # type: ignore[no-untyped-call]
+        while loader.check_node():
+            node = loader.get_node()
+            where = f"{place}:{node.start_mark.line + 1 if node else 1}"
+            value = loader.construct_document(node)
             if value is not None:
                 found.append(document(value, where, kinds))
     except yaml.MarkedYAMLError as error:
@@ -104,7 +104,7 @@ def parse(text: str, place: str, kinds: list[str]) -> list[Document]:
             f"not YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__} [{place}]"
         ) from None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     return found
 
 

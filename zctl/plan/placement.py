@@ -56,7 +56,8 @@ def shortages(room: Room, demand: Demand) -> list[str]:
     if demand.memory > room.memory - room.memory_used:
         free = max(0, room.memory - room.memory_used)
         lacks.append(
-            f"needs {format_size(demand.memory)} memory, {format_size(free) or 0} of {format_size(room.memory)} are free"
+            f"needs {format_size(demand.memory)} memory,"
+            f" {format_size(free) or 0} of {format_size(room.memory)} are free"
         )
     if demand.disk:
         if room.disk is None:

@@ -74,7 +74,7 @@ def now() -> datetime:
 def attr(
     default: Any = PydanticUndefined,
     *,
-    help: str,  # noqa: A002 - the word that typer and the reference use too
+    help: str,
     when: When = "always",
     listed: Listed = "show",
     unit: Literal["", "bytes", "seconds"] = "",
@@ -218,7 +218,7 @@ def noun_of(class_name: str) -> str:
 @cache
 def attrs(cls: type[Resource]) -> dict[str, Attr]:
     """The declared fields of a resource type, in order."""
-    found = {}
+    found: dict[str, Attr] = {}
     for name, info in cls.model_fields.items():
         extra = info.json_schema_extra
         about = extra.get("attr") if isinstance(extra, dict) else None

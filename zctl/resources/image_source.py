@@ -77,7 +77,7 @@ def inspect_url(label: str, url: str, checksum: str | None) -> Source:
 
 
 def parse_header(label: str, header: bytes, size: int) -> tuple[Literal["qcow2", "raw"], int]:
-    """Format and virtual size by the first bytes (docs/interop/qcow2.txt of QEMU). Raises Refused for unusable files."""
+    """Format and virtual size by the first bytes (docs/interop/qcow2.txt of QEMU). Refused for unusable files."""
     if not header.startswith(QCOW2_MAGIC):
         if size == 0 and not header:
             raise Refused("the file is empty", resource=label, remedy="download it again")

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, ip_network
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import String, select
+from sqlmodel import col
 
 from zctl.errors import Invalid, Refused
 from zctl.plan.addresses import last_usable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _sizes(db: Session, ids: list[str]) -> dict[str, Any]:
-    rows = db.execute(select(IpRange.id, IpRange.start, IpRange.end))  # type: ignore[call-overload]
+    rows = db.execute(select(col(IpRange.id), col(IpRange.start), col(IpRange.end)))
     return {key: int(IPv4Address(end)) - int(IPv4Address(start)) + 1 for key, start, end in rows}
 
 
@@ -81,8 +82,8 @@ class IpRange(Resource, table=True):
             )
         siblings = (
             select(IpRange, L3Network)
-            .join(L3Network, L3Network.id == IpRange.l3_network_id)  # type: ignore[arg-type]
-            .where(L3Network.l2_network_id == network.l2_network_id, IpRange.id != self.id)
+            .join(L3Network, col(L3Network.id) == col(IpRange.l3_network_id))
+            .where(col(L3Network.l2_network_id) == network.l2_network_id, col(IpRange.id) != self.id)
         )
         for other, its_network in db.execute(siblings):
             if IPv4Address(other.start) <= end and start <= IPv4Address(other.end):

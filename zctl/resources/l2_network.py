@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import String, select
+from sqlmodel import col
 
 from zctl.errors import Refused
 from zctl.plan import hoststate
@@ -65,7 +66,7 @@ class L2Network(Resource, table=True):
     def prepare(self, db: Session, inputs: dict[str, object]) -> list[Resource]:
         """Choose a free VNI."""
         if self.kind == "vxlan" and self.vni is None:
-            taken = set(db.scalars(select(L2Network.vni)))
+            taken = set(db.scalars(select(col(L2Network.vni))))
             self.vni = next(vni for vni in range(1, 2**24) if vni not in taken)
         return []
 
@@ -83,10 +84,10 @@ class L2Network(Resource, table=True):
                     "a no-vlan network has no VNI", resource=self.label, remedy="leave --vni out, or use --kind vxlan"
                 )
             same_nic = select(L2Network).where(
-                L2Network.id != self.id,
-                L2Network.kind == "no-vlan",
-                L2Network.zone_id == self.zone_id,
-                L2Network.physical_interface == self.physical_interface,
+                col(L2Network.id) != self.id,
+                col(L2Network.kind) == "no-vlan",
+                col(L2Network.zone_id) == self.zone_id,
+                col(L2Network.physical_interface) == self.physical_interface,
             )
             for other in db.scalars(same_nic):
                 if self.cluster_id in (None, other.cluster_id) or other.cluster_id is None:
@@ -115,9 +116,14 @@ class L2Network(Resource, table=True):
                     mtu=row.mtu,
                 ),
             )
-            for row in snapshot.all(L2Network)
-            if is_on_host(snapshot, row.zone_id, row.cluster_id, host)
+            for row in L2Network.on_host(snapshot, host).values()
         ]
+
+    @staticmethod
+    def on_host(snapshot: Snapshot, host: str) -> dict[str, L2Network]:
+        """The networks that the host has, by id."""
+        rows = snapshot.all(L2Network)
+        return {row.id: row for row in rows if is_on_host(snapshot, row.zone_id, row.cluster_id, host)}
 
     def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:
         """Every host that has it."""

@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import String, select
+from sqlmodel import col
 
 from zctl.errors import Invalid, Refused
 from zctl.plan import hoststate
@@ -90,7 +91,9 @@ class L3Network(Resource, table=True):
             )
         for text in self.dns:
             parse_address(self.label, text, "DNS server")
-        same_l2 = select(L3Network).where(L3Network.l2_network_id == self.l2_network_id, L3Network.id != self.id)
+        same_l2 = select(L3Network).where(
+            col(L3Network.l2_network_id) == self.l2_network_id, col(L3Network.id) != self.id
+        )
         for other in db.scalars(same_l2):
             if ip_network(other.cidr).overlaps(subnet) and (other.cidr != self.cidr or other.gateway != self.gateway):
                 raise Refused(
@@ -102,7 +105,7 @@ class L3Network(Resource, table=True):
     @staticmethod
     def desired(snapshot: Snapshot, host: str) -> list[Fragment]:
         """The networks whose bridge is on the host and that have addresses to give."""
-        present = {f.value.uuid for f in L2Network.desired(snapshot, host)}  # type: ignore[attr-defined]
+        present = set(L2Network.on_host(snapshot, host))
         found = []
         for row in snapshot.all(L3Network):
             if row.l2_network_id not in present or row.dhcp_ip is None:

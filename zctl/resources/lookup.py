@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import select
+from sqlmodel import col
 
 from zctl.errors import NotFound, did_you_mean
 
@@ -23,10 +24,10 @@ UUID_PREFIX = re.compile(r"^[0-9a-f]{4,8}(-[0-9a-f-]*)?$|^[0-9a-f-]{36}$", re.IG
 
 def look_up(db: Session, cls: type[T], text: str) -> T | None:
     """The row with that name, or with that UUID or unambiguous beginning of one (four digits at least)."""
-    row = db.scalars(select(cls).where(cls.name == text)).first()
+    row = db.scalars(select(cls).where(col(cls.name) == text)).first()
     if row is not None or not UUID_PREFIX.match(text):
         return row
-    found = list(db.scalars(select(cls).where(cls.id.startswith(text.lower(), autoescape=True)).limit(3)))  # type: ignore[attr-defined]
+    found = list(db.scalars(select(cls).where(col(cls.id).startswith(text.lower(), autoescape=True)).limit(3)))
     if len(found) > 1:
         raise NotFound(
             f"UUID prefix {text} is ambiguous: {found[0].name}, {found[1].name} ...",
@@ -41,7 +42,7 @@ def find(db: Session, cls: type[T], text: str) -> T:
     row = look_up(db, cls, text)
     if row is not None:
         return row
-    hint = did_you_mean(text, db.scalars(select(cls.name)))
+    hint = did_you_mean(text, db.scalars(select(col(cls.name))))
     raise NotFound(
         "does not exist",
         resource=f"{cls.noun} {printable(text)}",

@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import String, UniqueConstraint, select
+from sqlmodel import col
 
 from zctl.errors import Invalid, Refused
 from zctl.plan import hoststate
@@ -52,7 +53,7 @@ class Nic(Resource, table=True):
         """Allocate device number, name, MAC and address. The database's unique constraints settle races."""
         vm = db.get(Vm, self.vm_id)
         assert vm is not None
-        devices = set(db.scalars(select(Nic.device).where(Nic.vm_id == self.vm_id, Nic.id != self.id)))
+        devices = set(db.scalars(select(col(Nic.device)).where(col(Nic.vm_id) == self.vm_id, col(Nic.id) != self.id)))
         self.device = next(n for n in range(len(devices) + 1) if n not in devices)
         self.name = self.name or f"{vm.name}-nic{self.device}"
         self.mac = self.mac or f"52:54:00:{secrets.token_hex(1)}:{secrets.token_hex(1)}:{secrets.token_hex(1)}"
@@ -73,11 +74,15 @@ class Nic(Resource, table=True):
         ranges = [
             (r.start, r.end)
             for r in db.scalars(
-                select(IpRange).where(IpRange.l3_network_id == network.id).order_by(IpRange.created_at, IpRange.name)
+                select(IpRange)
+                .where(col(IpRange.l3_network_id) == network.id)
+                .order_by(col(IpRange.created_at), col(IpRange.name))
             )
         ]
         reserved = {address for address in (network.gateway, network.dhcp_ip) if address}
-        taken = {ip for ip in db.scalars(select(Nic.ip).where(Nic.l3_network_id == network.id)) if ip} | reserved
+        taken = {
+            ip for ip in db.scalars(select(col(Nic.ip)).where(col(Nic.l3_network_id) == network.id)) if ip
+        } | reserved
         if wanted is None:
             found = first_free(ranges, taken)
             if found is None:
@@ -94,7 +99,7 @@ class Nic(Resource, table=True):
             raise Refused(f"{wanted} is the gateway or DHCP address of {network.label}", resource=self.label)
         if not is_inside(ranges, wanted):
             raise Refused(f"{wanted} is in no ip-range of {network.label}", resource=self.label)
-        holder = db.scalars(select(Nic).where(Nic.l3_network_id == network.id, Nic.ip == wanted)).first()
+        holder = db.scalars(select(Nic).where(col(Nic.l3_network_id) == network.id, col(Nic.ip) == wanted)).first()
         if holder is not None:
             raise Refused(f"{wanted} belongs to {holder.label}", resource=self.label)
         return wanted

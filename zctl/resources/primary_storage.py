@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import String, func, select
+from sqlmodel import col
 
 from zctl.errors import Refused
 from zctl.plan import hoststate
@@ -25,9 +26,9 @@ NOT_A_HOME = ("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/
 def _capacity(column: Any) -> Any:
     def values(db: Session, ids: list[str]) -> dict[str, Any]:
         rows = db.execute(
-            select(StorageHost.storage_id, func.min(column), func.sum(column), PrimaryStorage.kind)  # type: ignore[call-overload]
-            .join(PrimaryStorage, PrimaryStorage.id == StorageHost.storage_id)
-            .group_by(StorageHost.storage_id, PrimaryStorage.kind)
+            select(col(StorageHost.storage_id), func.min(column), func.sum(column), col(PrimaryStorage.kind))
+            .join(PrimaryStorage, col(PrimaryStorage.id) == col(StorageHost.storage_id))
+            .group_by(col(StorageHost.storage_id), col(PrimaryStorage.kind))
         )
         return {key: int(total if kind == "local" else least) for key, least, total, kind in rows if least is not None}
 
@@ -66,8 +67,10 @@ class PrimaryStorage(Resource, table=True):
     overcommit: float = attr(2.0, help="bytes of virtual disk given out for each real one", gt=0, le=100)
 
     computed = {
-        "total": Computed("size of the file system, summed over hosts for local ones", _capacity(StorageHost.total)),
-        "free": Computed("what is free of it as last seen", _capacity(StorageHost.free)),
+        "total": Computed(
+            "size of the file system, summed over hosts for local ones", _capacity(col(StorageHost.total))
+        ),
+        "free": Computed("what is free of it as last seen", _capacity(col(StorageHost.free))),
     }
 
     def check(self, db: Session) -> None:
@@ -78,7 +81,7 @@ class PrimaryStorage(Resource, table=True):
                 resource=self.label,
                 remedy="give a folder of its own, such as /var/lib/zctl/storage",
             )
-        for other in db.scalars(select(PrimaryStorage).where(PrimaryStorage.id != self.id)):
+        for other in db.scalars(select(PrimaryStorage).where(col(PrimaryStorage.id) != self.id)):
             nested = (
                 other.path == self.path
                 or f"{other.path}/".startswith(f"{self.path}/")

@@ -1,4 +1,4 @@
-"""Which resource types there are: the files of this folder, and entry points of the group zctl.resources. Not a noun."""
+"""The resource types: the files of this folder, and entry points of the group zctl.resources. Not a noun."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
+from sqlmodel import col
 
 from zctl.errors import Invalid, Refused
 from zctl.plan.placement import Demand, Room, place, reserved_memory, shortages
@@ -29,14 +30,14 @@ def choose_storage(db: Session, label: str, vm: Vm | None, name: str | None = No
     if name:
         return find(db, PrimaryStorage, name)
     if vm is not None:
-        root = db.scalars(select(Volume).where(Volume.vm_id == vm.id, Volume.kind == "root")).first()
+        root = db.scalars(select(Volume).where(col(Volume.vm_id) == vm.id, col(Volume.kind) == "root")).first()
         if root is not None:
             storage = db.get(PrimaryStorage, root.primary_storage_id)
             assert storage is not None
             return storage
     reachable = [
         row
-        for row in db.scalars(select(PrimaryStorage).order_by(PrimaryStorage.name))
+        for row in db.scalars(select(PrimaryStorage).order_by(col(PrimaryStorage.name)))
         if vm is None or _may_use(db, vm, row)
     ]
     if len(reachable) == 1:
@@ -70,18 +71,18 @@ def rooms(db: Session, storage: PrimaryStorage | None, exclude_vm: str = "") -> 
     used = {
         key: (int(cpus or 0), int(memory or 0))
         for key, cpus, memory in db.execute(
-            select(Vm.host_id, func.sum(Vm.cpus), func.sum(Vm.memory))  # type: ignore[call-overload]
-            .where(Vm.power != "Destroyed", Vm.id != exclude_vm)
-            .group_by(Vm.host_id)
+            select(col(Vm.host_id), func.sum(col(Vm.cpus)), func.sum(col(Vm.memory)))
+            .where(col(Vm.power) != "Destroyed", col(Vm.id) != exclude_vm)
+            .group_by(col(Vm.host_id))
         )
     }
     disks = _disk_rooms(db, storage) if storage else {}
     found = []
     for host, cluster, zone in db.execute(
         select(Host, Cluster, Zone)
-        .join(Cluster, Cluster.id == Host.cluster_id)  # type: ignore[arg-type]
-        .join(Zone, Zone.id == Cluster.zone_id)  # type: ignore[arg-type]
-        .order_by(Host.name)
+        .join(Cluster, col(Cluster.id) == col(Host.cluster_id))
+        .join(Zone, col(Zone.id) == col(Cluster.zone_id))
+        .order_by(col(Host.name))
     ):
         reserve = reserved_memory(host.reserved_memory, cluster.reserved_memory, zone.reserved_memory)
         problems = _host_problems(host, cluster, storage)
@@ -114,18 +115,16 @@ def _host_problems(host: Host, cluster: Cluster, storage: PrimaryStorage | None)
 def _disk_rooms(db: Session, storage: PrimaryStorage) -> dict[str, tuple[int | None, int, str]]:
     """For each host: bytes that may be given out, bytes given out, and what is wrong with the storage there."""
     query = (
-        select(Volume.host_id, func.sum(Volume.size))
-        .where(  # type: ignore[call-overload]
-            Volume.primary_storage_id == storage.id, Volume.state != "NotInstantiated"
-        )
-        .group_by(Volume.host_id)
+        select(col(Volume.host_id), func.sum(col(Volume.size)))
+        .where(col(Volume.primary_storage_id) == storage.id, col(Volume.state) != "NotInstantiated")
+        .group_by(col(Volume.host_id))
     )
     given: dict[str | None, int] = {key: int(size or 0) for key, size in db.execute(query)}
     seen = list(
         db.scalars(
             select(StorageHost)
-            .where(StorageHost.storage_id == storage.id)
-            .order_by(StorageHost.seen_at, StorageHost.host_id)
+            .where(col(StorageHost.storage_id) == storage.id)
+            .order_by(col(StorageHost.seen_at), col(StorageHost.host_id))
         )
     )
     token = next((row.token for row in seen if row.token), None)
@@ -144,7 +143,7 @@ def choose_host(db: Session, vm: Vm, storage: PrimaryStorage, disk: int, network
     if vm.host_id:
         found = [room for room in found if room.host == vm.host_id]
     elif vm.cluster_id:
-        members = set(db.scalars(select(Host.id).where(Host.cluster_id == vm.cluster_id)))
+        members = set(db.scalars(select(col(Host.id)).where(col(Host.cluster_id) == vm.cluster_id)))
         found = [room for room in found if room.host in members]
     wanted = [find(db, L3Network, text.partition("=")[0]) for text in networks]
     found = [_with_networks(db, room, wanted) for room in found]

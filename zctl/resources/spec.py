@@ -1,4 +1,4 @@
-"""What a user may write of each resource type: models made from the declarations, for commands and manifests. Not a noun."""
+"""What a user may write of each resource type, as models made from the declarations. Not a noun."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def spec_model(cls: type[Resource], purpose: Purpose) -> type[Spec]:
         fields["tags"] = (
             dict[TAG_KEY, TAG_VALUE] | None,
             Field(None, description="keys and values for people and filters"),
-        )  # type: ignore[valid-type]
+        )
     return create_model(f"{cls.__name__}{purpose.title()}", __base__=Spec, __doc__=cls.__doc__, **fields)
 
 
@@ -112,9 +112,8 @@ def _words(cls: type[Resource], purpose: Purpose, error: ValidationError) -> tup
                 said.append(f"{place} cannot be changed after creation: make a new {cls.noun}")
             else:
                 legal = spec_model(cls, purpose).model_fields
-                said.append(
-                    f"there is no field {printable(place)} ({did_you_mean(field, legal) or 'fields: ' + ', '.join(legal)})"
-                )
+                hint = did_you_mean(field, legal) or "fields: " + ", ".join(legal)
+                said.append(f"there is no field {printable(place)} ({hint})")
         elif kind == "missing":
             said.append(f"{place} is missing (--{place.replace('_', '-')})" if place != "name" else "name is missing")
         elif field == "name" and kind.startswith("string"):

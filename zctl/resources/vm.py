@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import String, select
+from sqlmodel import col
 
 from zctl.errors import Invalid
 from zctl.plan import hoststate
@@ -12,7 +13,6 @@ from zctl.plan.fragments import Fragment, Tombstone
 from zctl.plan.names import bridge_name, tap_name
 from zctl.resources.base import HOSTNAME_PATTERN, HOSTNAME_RULE, Computed, Input, OnDelete, Resource, attr, ref
 from zctl.resources.host import Host
-from zctl.resources.image import Image
 from zctl.resources.instance_offering import MIB, InstanceOffering
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def _addresses(db: Session, ids: list[str]) -> dict[str, Any]:
     from zctl.resources.nic import Nic
 
     found: dict[str, list[str]] = {}
-    for vm_id, ip in db.execute(select(Nic.vm_id, Nic.ip).order_by(Nic.vm_id, Nic.device)):  # type: ignore[call-overload]
-        found.setdefault(vm_id, []).append(ip)
+    for vm_id, ip in db.execute(select(col(Nic.vm_id), col(Nic.ip)).order_by(col(Nic.vm_id), col(Nic.device))):
+        found.setdefault(vm_id, []).append(ip or "-")
     return {key: " ".join(addresses) for key, addresses in found.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
+from sqlmodel import col
 
 from zctl.errors import Invalid, Refused
 from zctl.resources.disk_offering import DiskOffering
@@ -83,7 +84,7 @@ def nics(db: Session, vm: Vm, networks: list[str]) -> list[Resource]:
 
 def missing_nics(db: Session, vm: Vm, networks: list[str]) -> list[Resource]:
     """Network cards for the networks named that the VM is not on yet. Raises Refused when one would have to go."""
-    present = list(db.scalars(select(Nic).where(Nic.vm_id == vm.id).order_by(Nic.device)))
+    present = list(db.scalars(select(Nic).where(col(Nic.vm_id) == vm.id).order_by(col(Nic.device))))
     left = list(present)
     made: list[Resource] = []
     for text in networks:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import String, select
+from sqlalchemy import select
+from sqlmodel import col
 
 from zctl.errors import Invalid, Refused
 from zctl.plan import hoststate
@@ -88,7 +89,9 @@ class Volume(Resource, table=True):
                     remedy="local volumes can only be plugged into VMs of their host",
                 )
             self.host_id = vm.host_id
-        devices = set(db.scalars(select(Volume.device).where(Volume.vm_id == vm.id, Volume.id != self.id)))
+        devices = set(
+            db.scalars(select(col(Volume.device)).where(col(Volume.vm_id) == vm.id, col(Volume.id) != self.id))
+        )
         self.device = next(n for n in range(0 if self.kind == "root" else 1, len(devices) + 2) if n not in devices)
         self.vm_id = vm.id
         if self.state == "NotInstantiated":

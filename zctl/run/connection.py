@@ -125,7 +125,7 @@ def control_folder() -> Path:
     """A short private folder for ssh's control sockets: their paths may not exceed 108 bytes."""
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
     if len(str(base)) > 40:
-        base = Path("/tmp")  # noqa: S108 - a fixed, owner-checked folder below
+        base = Path("/tmp")  # noqa: S108 - a fixed, owner-checked folder in it
     folder = base / f"zctl-{os.geteuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.geteuid() or folder.is_symlink():

@@ -74,7 +74,11 @@ def explain_result(result: dict[str, Any]) -> str:
     for pattern, words in CAUSES:
         if re.search(pattern, whole, re.IGNORECASE) and "module_stderr" in result:
             return words
-    return explain_text(whole) if "module_stderr" in result or "exception" in result else explain_msg(parts[0], whole)
+    return (
+        explain_text(whole)
+        if "module_stderr" in result or "exception" in result
+        else explain_msg((parts or [""])[0], whole)
+    )
 
 
 def explain_msg(message: str, whole: str) -> str:

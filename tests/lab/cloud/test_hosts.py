@@ -89,8 +89,8 @@ def test_sudo_and_its_absence(no_vms: Cloud) -> None:
     cloud = no_vms
     cloud.lab.ssh(
         "h3",
-        "id op >/dev/null 2>&1 || useradd -m op; mkdir -p ~op/.ssh; cp /root/.ssh/authorized_keys ~op/.ssh/; chown -R op: ~op/.ssh;"
-        " rm -f /etc/sudoers.d/op",
+        "id op >/dev/null 2>&1 || useradd -m op; mkdir -p ~op/.ssh; cp /root/.ssh/authorized_keys ~op/.ssh/;"
+        " chown -R op: ~op/.ssh; rm -f /etc/sudoers.d/op",
     )
     assert "sudo asks its user for a password" in cloud.call("host", "update", "h3", "--user", "op").err
     cloud.lab.ssh("h3", "echo 'op ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/op")
