@@ -234,7 +234,7 @@ def show(call: Call, cls: type[Resource], name: str) -> None:
 def update(call: Call, cls: type[Resource], target: str, **values: Any) -> None:
     """Change a resource."""
     from zctl.actions import crud
-    from zctl.cli.output import text_of
+    from zctl.cli.output import size_columns, text_of
 
     given, tags = given_values(values)
     if not given and not tags:
@@ -244,6 +244,7 @@ def update(call: Call, cls: type[Resource], target: str, **values: Any) -> None:
             remedy=f"zctl {cls.noun} update --help lists what can be changed",
         )
     row, changes = crud.update(call.context(), cls, target, given, tags)
+    sizes = size_columns(cls)
     if not changes:
         report(call, cls, row, "unchanged: it is like that already")
         return
@@ -252,7 +253,10 @@ def update(call: Call, cls: type[Resource], target: str, **values: Any) -> None:
         cls,
         row,
         "updated: "
-        + ", ".join(f"{key} {text_of(old) or '-'} -> {text_of(new) or '-'}" for key, (old, new) in changes.items()),
+        + ", ".join(
+            f"{key} {text_of(old, key in sizes) or '-'} -> {text_of(new, key in sizes) or '-'}"
+            for key, (old, new) in changes.items()
+        ),
     )
 
 

@@ -33,6 +33,29 @@ def _addresses(db: Session, ids: list[str]) -> dict[str, Any]:
     return {key: " ".join(addresses) for key, addresses in found.items()}
 
 
+def _cards(db: Session, ids: list[str]) -> dict[str, Any]:
+    from zctl.resources.l3_network import L3Network
+    from zctl.resources.nic import Nic
+
+    query = select(col(Nic.vm_id), col(L3Network.name), col(Nic.ip), col(Nic.mac)).join(
+        L3Network, col(L3Network.id) == col(Nic.l3_network_id)
+    )
+    found: dict[str, list[str]] = {}
+    for vm_id, network, ip, mac in db.execute(query.order_by(col(Nic.vm_id), col(Nic.device))):
+        found.setdefault(vm_id, []).append(f"{network}={ip} ({mac})")
+    return found
+
+
+def _volumes(db: Session, ids: list[str]) -> dict[str, Any]:
+    from zctl.resources.volume import Volume
+
+    found: dict[str, list[str]] = {}
+    query = select(col(Volume.vm_id), col(Volume.name), col(Volume.device)).where(col(Volume.vm_id).is_not(None))
+    for vm_id, name, device in db.execute(query.order_by(col(Volume.device))):
+        found.setdefault(str(vm_id), []).append(f"{name} ({disk_name(device)})")
+    return found
+
+
 class Vm(Resource, table=True):
     """A virtual machine: CPUs, memory, disks and network cards on a host."""
 
@@ -105,7 +128,11 @@ class Vm(Resource, table=True):
         "root_size": Input(int, "size of the root volume; the image's when not given", unit="bytes"),
         "storage": Input(str, "primary-storage of its volumes; the only one when not given", ref="primary-storage"),
     }
-    computed = {"ip": Computed("its addresses, in the order of the network cards", _addresses)}
+    computed = {
+        "ip": Computed("its addresses, in the order of the network cards", _addresses),
+        "nics": Computed("its network cards: network, address, MAC", _cards, listed="show"),
+        "volumes": Computed("its disks", _volumes, listed="show"),
+    }
 
     def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
         """Size, storage, host, root and data volumes, network cards."""
@@ -217,7 +244,7 @@ class Vm(Resource, table=True):
         else:
             self.state = observed.get("state") or "Unknown"
         if "pending" in observed:
-            self.pending = observed["pending"]
+            self.pending = sorted({"cpus" if word == "vcpus" else word for word in observed["pending"]})
 
 
 def _disks(snapshot: Snapshot, vm: Vm) -> list[hoststate.Disk]:
