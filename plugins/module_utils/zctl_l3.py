@@ -174,6 +174,7 @@ def bring(network: Json, stored: Json | None, live: Live, check: bool, is_filter
         if check and stored is None:
             return result(KIND, network, "changed", "would be served once its l2-network is there")
         raise Trouble(f"its bridge {network['bridge']} is not there: see what its l2-network says, then zctl converge")
+    check_names(network, live)
     mtu = network.get("mtu") or way_out["mtu"]
     texts = plan.settings_files(network, str(folder), mtu)
     stale = [name for name, text in texts.items() if read_text(folder / name) != text]
@@ -191,7 +192,7 @@ def bring(network: Json, stored: Json | None, live: Live, check: bool, is_filter
             write_text(folder / name, text)
         (folder / "hosts").mkdir(exist_ok=True)
         if not plugged:
-            make_namespace(network, stored, live, mtu)
+            make_namespace(network, live, mtu)
         write_json(folder / "network.json", network)
         install_boot()
         install_unit("zctl-l3@.service", plan.DNSMASQ_UNIT, unit(uuid))
@@ -210,19 +211,23 @@ def namespace_is_right(network: Json, live: Live) -> bool:
     return plan.port_is_right(network, live.mac(network), live.links[network["veth"]], inside)
 
 
-def make_namespace(network: Json, stored: Json | None, live: Live, mtu: int) -> None:
-    """Make the namespace and its port on the bridge anew. Raises Trouble when somebody else has their names."""
+def check_names(network: Json, live: Live) -> None:
+    """Raise Trouble when somebody else has the names of a namespace and its port. Ours have a folder in /etc/zctl."""
     name, veth = network["namespace"], network["veth"]
     port = live.links.get(veth)
-    if port is not None:
-        if port.get("ifalias") != mark_of(network["inventory"], network):
-            raise Trouble(f"there is a device {veth} that is not zctl's: rename or remove it")
+    if port is not None and port.get("ifalias") != mark_of(network["inventory"], network):
+        raise Trouble(f"there is a device {veth} that is not zctl's: rename or remove it")
+    if (NAMESPACES / name).exists() and port is None and not (FOLDER / network["uuid"]).exists():
+        raise Trouble(f"there is a network namespace {name} that is not zctl's: rename or remove it")
+
+
+def make_namespace(network: Json, live: Live, mtu: int) -> None:
+    """Make the namespace and its port on the bridge anew."""
+    name, veth = network["namespace"], network["veth"]
+    if veth in live.links:
         run(["ip", "link", "del", "dev", veth])
-    if (NAMESPACES / name).exists():
-        if stored is None and port is None and not (FOLDER / network["uuid"]).exists():
-            raise Trouble(f"there is a network namespace {name} that is not zctl's: rename or remove it")
-        if not succeeds(["ip", "-n", name, "link", "show"]):  # a file is left, the namespace is not
-            run(["ip", "netns", "del", name])
+    if (NAMESPACES / name).exists() and not succeeds(["ip", "-n", name, "link", "show"]):
+        run(["ip", "netns", "del", name])  # its file is left, the namespace is not
     if not (NAMESPACES / name).exists():
         run(["ip", "netns", "add", name])
     outside, inside = plan.namespace_lines(network, live.mac(network), mtu)
@@ -264,7 +269,7 @@ def restore() -> list[str]:
                     way_out = live.links.get(network["uplink"])
                     if way_out is None:
                         raise Trouble(f"its bridge's port {network['uplink']} is not there")
-                    make_namespace(network, network, live, network.get("mtu") or way_out["mtu"])
+                    make_namespace(network, live, network.get("mtu") or way_out["mtu"])
             except (Trouble, OSError) as error:
                 troubles.append(f"l3-network {network['name']}: {error}")
     return troubles

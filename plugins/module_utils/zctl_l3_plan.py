@@ -49,8 +49,8 @@ def prefix_length(network: dict[str, Any]) -> int:
 def dnsmasq_config(network: dict[str, Any], folder: str, mtu: int) -> str:
     """dnsmasq(8)'s settings: answers known MACs only, with the addresses of the inventory, and nobody else.
 
-    Guests are told the MTU of the way out unless it is what they assume anyway: packets of 1500 bytes do not fit a
-    tunnel.
+    Guests are told the MTU of the way out, asked or not, unless it is what they assume anyway: packets of 1500 bytes
+    do not fit a tunnel.
     """
     subnet = ipaddress.ip_network(network["cidr"])
     lines = [
@@ -75,7 +75,7 @@ def dnsmasq_config(network: dict[str, Any], folder: str, mtu: int) -> str:
     if network.get("domain"):
         lines.append(f"dhcp-option=option:domain-name,{network['domain']}")
     if mtu != USUAL_MTU:
-        lines.append(f"dhcp-option=option:mtu,{mtu}")
+        lines.append(f"dhcp-option-force=option:mtu,{mtu}")
     return MADE + "\n".join(lines) + "\n"
 
 

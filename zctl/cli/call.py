@@ -196,12 +196,20 @@ class Guard:
                 "interrupted; the next zctl command finishes or undoes what was begun (zctl job list)", file=sys.stderr
             )
             raise typer.Exit(1)
+        if self.call.debug or error is None or not isinstance(error, Exception) or is_typers(error):
+            return False
         if not isinstance(error, ZctlError):
-            return False
-        if self.call.debug:
-            return False
+            error = ZctlError(
+                f"zctl itself went wrong: {type(error).__name__}: {error}",
+                remedy="--debug shows where; please report it with that",
+            )
         tell(error, self.call.output)
         raise typer.Exit(error.exit_code)
+
+
+def is_typers(error: Exception) -> bool:
+    """Whether an exception is the command line library's own way to end or to tell of misuse."""
+    return type(error).__module__.split(".")[0] in ("typer", "click")
 
 
 def tell(error: ZctlError, output: str) -> None:

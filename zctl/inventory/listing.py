@@ -84,7 +84,7 @@ def fetch(db: Session, cls: type[Resource], needed: list[str], only: str | None)
         noun = fields[name][1].ref
         if noun and noun not in names:
             other: Any = resource_class(noun).__table__  # type: ignore[attr-defined]
-            names[noun] = dict(db.execute(select(other.c.id, other.c.name)).tuples())
+            names[noun] = {row[0]: row[1] for row in db.execute(select(other.c.id, other.c.name))}
     rows = [dict(zip(stored, values, strict=True)) for values in db.execute(query)]
     for name in stored:
         if noun := fields[name][1].ref:
