@@ -107,12 +107,13 @@ def test_guests_talk_over_the_tunnel_with_packets_that_fit(services: Services) -
 def test_a_foreign_dhcp_server_and_our_guests_do_not_meet(services: Services) -> None:
     services.answers(with_leases(FLAT, 11, 13), hosts=("h1",))
     serve = "dnsmasq --port=0 --no-ping --leasefile-ro --dhcp-authoritative --dhcp-range=198.19.1.100,198.19.1.150,1h"
-    services.lab.ssh(
-        "h3",
-        f"ip netns add {FOREIGN} && ip link set data0 netns {FOREIGN}"
-        f" && ip -n {FOREIGN} addr add 198.19.1.99/24 dev data0 && ip -n {FOREIGN} link set data0 up && ip netns exec {FOREIGN} {serve} --interface=data0"
-        f" --pid-file=/run/{FOREIGN}",
-    )
+    inside = f"ip netns exec {FOREIGN}"
+    for command in (
+        f"ip netns add {FOREIGN} && ip link set data0 netns {FOREIGN}",
+        f"{inside} ip addr add 198.19.1.99/24 dev data0 && {inside} ip link set data0 up",
+        f"{inside} {serve} --interface=data0 --pid-file=/run/{FOREIGN}",
+    ):
+        services.ssh(command, "h3")
     try:
         assert "from 198.19.1.250" in services.client("h1", FLAT, 11).dhcp()
         assert services.client("h1", FLAT, 77).dhcp() == "", "the foreign server answered our guest"
