@@ -22,7 +22,7 @@ def run(argv: list[str], text: str | None = None) -> str:
         raise Trouble(f"{argv[0]} is not installed (zctl converge installs what is missing)") from None
     if done.returncode:
         words = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
-        raise Trouble(f"{' '.join(argv[:3])}: {words.splitlines()[-1]}")
+        raise Trouble(f"{' '.join(argv[:3])}: {'; '.join(words.splitlines()[-2:])}")
     return done.stdout
 
 

@@ -70,6 +70,8 @@ def inspect_url(label: str, url: str, checksum: str | None) -> Source:
             )
     except (urllib.error.URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
+        if isinstance(error, urllib.error.HTTPError):
+            reason = f"the server answers {error.code} {error.reason}"
         raise Refused(f"cannot fetch {url}: {reason}", resource=label, remedy="check the URL and the network") from None
     size = int(total) if total.isdigit() else None
     format_, virtual = parse_header(label, header, size or 0)

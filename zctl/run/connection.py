@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,12 @@ def control_folder() -> Path:
 
 
 def control_path(connection: Connection) -> Path:
-    """The socket over which runs that follow each other share one SSH connection."""
-    return control_folder() / connection.uuid.replace("-", "")[:16]
+    """The socket over which runs that follow each other share one SSH connection.
+
+    Its name follows everything that a login depends on: another user, key or pinned host key is another connection.
+    """
+    said = "\0".join(str(value) for value in astuple(connection))
+    return control_folder() / hashlib.sha256(said.encode()).hexdigest()[:20]
 
 
 def forget_connection(connection: Connection) -> None:

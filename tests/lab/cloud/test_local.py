@@ -24,7 +24,7 @@ z cluster create c1 --zone z1
 z host create here --cluster c1 --address local
 z primary-storage create disks --zone z1 --path /var/lib/zctl/one
 z image create tiny --source /opt/guest.qcow2
-z l2-network create tunnel --zone z1 --kind vxlan --physical-interface host0
+z l2-network create tunnel --zone z1 --kind vxlan --vni 777 --physical-interface host0
 z l3-network create private --l2-network tunnel --cidr 10.21.0.0/24 --range 10.21.0.10-10.21.0.20
 z vm create one --image tiny --cpus 1 --memory 96M --network private
 z wait vm one ip --timeout 60

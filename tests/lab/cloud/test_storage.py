@@ -21,6 +21,7 @@ SMALL = ("--instance-offering", "small", "--network", "flat")
 def shared(no_vms: Cloud) -> Iterator[Cloud]:
     """The cloud with a storage on the folder that all lab hosts share."""
     cloud = no_vms
+    (cloud.lab.shared / "disks").mkdir(exist_ok=True)
     cloud.ok(
         "primary-storage",
         "create",
