@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -170,17 +171,31 @@ def carry_out(record: Json, steps: Steps, patience: int) -> None:
     if steps.taken is None:
         write_json(FOLDER / f"{record['uuid']}.json", record)
         install_boot()
-        managers.keep_away(record)
+        told = managers.keep_away(record)
         ip_batch(steps.lines)
+        hold(record, told)
         return
     trying.begin(record, patience)
     try:
         ip_batch(steps.lines)
-        managers.keep_away(record)
+        hold(record, managers.keep_away(record))
     except (Trouble, OSError):
         trying.revert(record["uuid"])
         raise
     restore(only_tunnels=True)
+
+
+def hold(record: Json, told: bool) -> None:
+    """Keep a NIC in its bridge while a manager lets go of it: NetworkManager sets it down when it does."""
+    calm = trying.CALM if not told or record["kind"] == "vxlan" else 0
+    for _ in range(trying.SETTLING):
+        if calm == trying.CALM:
+            return
+        time.sleep(0.1)
+        management = record["management_address"]
+        lines = plan_network(record, read_facts(), record["inventory"], management, record).lines
+        ip_batch(lines)
+        calm = 0 if lines else calm + 1
 
 
 def remove(stored: Json, check: bool) -> Any:

@@ -64,12 +64,15 @@ def reload(folders: set[Path]) -> bool:
     return bool(folders)
 
 
-def keep_away(network: dict[str, Any]) -> None:
-    """Tell networkd and NetworkManager, where they are, to leave zctl's devices and a taken NIC alone."""
+def keep_away(network: dict[str, Any]) -> bool:
+    """Tell networkd and NetworkManager, where they are, to leave zctl's devices and a taken NIC alone.
+
+    Whether they were told something new: they may act on it for a moment yet.
+    """
     wanted = files(network)
     there = {folder for folder in (NETWORKD, NETWORK_MANAGER) if is_there(folder)}
-    reload({path.parent for path, text in wanted.items() if path.parent in there and write_text(path, text)})
     filter_no_guests()
+    return reload({path.parent for path, text in wanted.items() if path.parent in there and write_text(path, text)})
 
 
 def let_back(network: dict[str, Any], is_last: bool) -> bool:
