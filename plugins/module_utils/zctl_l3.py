@@ -17,7 +17,7 @@ try:
         wanted_filter,
     )
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_leases import leases
-    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_boot import install_boot, install_unit
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_boot import UNITS, install_boot, install_unit
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_plan import mark_of, parse_links
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import in_scope, outcome, result
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import (
@@ -42,7 +42,7 @@ except ImportError:
         wanted_filter,
     )
     from zctl_l3_leases import leases  # type: ignore[no-redef]
-    from zctl_network_boot import install_boot, install_unit  # type: ignore[no-redef]
+    from zctl_network_boot import UNITS, install_boot, install_unit  # type: ignore[no-redef]
     from zctl_network_plan import mark_of, parse_links  # type: ignore[no-redef]
     from zctl_results import in_scope, outcome, result  # type: ignore[no-redef]
     from zctl_system import (  # type: ignore[no-redef]
@@ -61,6 +61,7 @@ except ImportError:
 FOLDER = Path("/etc/zctl/l3")
 NAMESPACES = Path("/run/netns")
 KIND = "l3-network"
+UNIT = "zctl-l3@.service"
 Json = dict[str, Any]
 
 
@@ -178,6 +179,7 @@ def bring(network: Json, stored: Json | None, live: Live, check: bool, is_filter
     mtu = network.get("mtu") or way_out["mtu"]
     texts = plan.settings_files(network, str(folder), mtu)
     stale = [name for name, text in texts.items() if read_text(folder / name) != text]
+    stale += [UNIT] if read_text(UNITS / UNIT) != plan.DNSMASQ_UNIT else []
     plugged = namespace_is_right(network, live) and live.links[network["veth"]].get("mtu") == mtu
     active = uuid in live.active
     wrong = {
@@ -195,7 +197,7 @@ def bring(network: Json, stored: Json | None, live: Live, check: bool, is_filter
             make_namespace(network, live, mtu)
         write_json(folder / "network.json", network)
         install_boot()
-        install_unit("zctl-l3@.service", plan.DNSMASQ_UNIT, unit(uuid))
+        install_unit(UNIT, plan.DNSMASQ_UNIT, unit(uuid))
         run(["systemctl", "start" if plugged and not stale else "restart", unit(uuid)])
     return result(KIND, network, "changed" if words else "unchanged", words or "it is served already")
 
