@@ -51,6 +51,8 @@ class Attr:
     on_delete: OnDelete = "refuse"
     auto: bool = False
     choices: tuple[str, ...] = ()
+    pattern: str = ""
+    max_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,10 @@ def attr(
     text: bool = False,
     **column: Any,
 ) -> Any:
-    """Declare a field. Further keywords (ge, le, unique, index, default_factory ...) go to sqlmodel's Field."""
-    about = Attr(help, when, listed, unit, ref, on_delete, auto, choices)
+    """Declare a field. Further keywords (ge, le, unique, index, default_factory ...) go to sqlmodel's Field.
+
+    A pattern and the length of text are kept here, because sqlmodel forgets them beside a column type.
+    """
     if unit == "bytes":
         column.setdefault("sa_type", BigInteger)
     elif json:
@@ -97,7 +101,9 @@ def attr(
         column.setdefault("sa_type", String(32))
     elif text:
         column.setdefault("sa_type", String(max_length))
-        column["max_length"] = max_length
+    length = getattr(column.get("sa_type"), "length", None)
+    pattern = column.pop("regex", "")
+    about = Attr(help, when, listed, unit, ref, on_delete, auto, choices, pattern, length)
     return Field(default, schema_extra={"json_schema_extra": {"attr": about}}, **column)
 
 

@@ -31,7 +31,6 @@ class Host(Resource, table=True):
         help="address or name for SSH; 'local' is the machine zctl runs on",
         listed="list",
         sa_type=String(255),
-        max_length=255,
         unique=True,
         regex=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$",
     )

@@ -25,7 +25,6 @@ class Image(Resource, table=True):
         when="create",
         listed="list",
         sa_type=String(1024),
-        max_length=1024,
     )
     checksum: str | None = attr(
         None,

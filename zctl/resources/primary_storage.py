@@ -61,7 +61,6 @@ class PrimaryStorage(Resource, table=True):
         when="create",
         listed="list",
         sa_type=String(255),
-        max_length=255,
         regex=r"^(/[A-Za-z0-9._@+-]+)+$",
     )
     overcommit: float = attr(2.0, help="bytes of virtual disk given out for each real one", gt=0, le=100)

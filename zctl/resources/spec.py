@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -27,6 +27,8 @@ SIZE_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "
 SizeText = BeforeValidator(parse_size)
 TAG_VALUE = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 DESCRIPTION = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
+NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
+REFERENCE = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 TAG_KEY = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 
 
@@ -47,7 +49,18 @@ def field_type(cls: type[Resource], field: str) -> Any:
         return Annotated[int, *constraints, SizeText, WithJsonSchema(SIZE_SCHEMA)]
     if field == "description":
         return DESCRIPTION
-    return Annotated[annotation, *constraints] if constraints and not about.ref else annotation
+    if (about.pattern or about.max_length) and not about.choices:
+        constraints.append(StringConstraints(pattern=about.pattern or NO_CONTROL, max_length=about.max_length))
+    if about.ref:
+        return REFERENCE
+    if not constraints:
+        return annotation
+    inner = (
+        annotation
+        if annotation in (str, int, float)
+        else next((t for t in get_args(annotation) if t is not type(None)), annotation)
+    )
+    return Annotated[inner, *constraints]
 
 
 def input_type(about: Input) -> Any:
