@@ -54,6 +54,7 @@ def open_console(context: Context, name: str) -> None:
         raise HostError(
             f"the console does not open: {words}", resource=vm.label, remedy=f"zctl host check {host.name}"
         ) from None
+    context.say(f"connected to the console of {vm.name}; Ctrl-] ends it")
     with raw_terminal():
         Pump(libvirt, stream).run()
 

@@ -70,7 +70,6 @@ def console(call: Call, name: Annotated[str, typer.Argument(help="Name.", autoco
     """Talk to a VM's serial console; Ctrl-] ends it."""
     from zctl.actions.console import open_console
 
-    call.done(f"connected to the console of {name}; Ctrl-] ends it")
     open_console(call.context(resume=False), name)
 
 
