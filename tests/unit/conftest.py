@@ -67,17 +67,22 @@ class Zctl:
 
     home: Path
     hosts: FakeHosts
-    last: Any = None
+    db: str = ""
+
+    @property
+    def url(self) -> str:
+        """The inventory's address."""
+        return self.db or f"sqlite:///{self.home / 'zctl.db'}"
 
     @property
     def inventory(self) -> Inventory:
         """The inventory itself."""
-        return Inventory(f"sqlite:///{self.home / 'zctl.db'}")
+        return Inventory(self.url)
 
     def call(self, *words: str, stdin: str = "") -> Any:
         """One call."""
-        self.last = CliRunner().invoke(app, list(words), input=stdin, env={"ZCTL_HOME": str(self.home), "ZCTL_DB": ""})
-        return self.last
+        environment = {"ZCTL_HOME": str(self.home), "ZCTL_DB": self.db}
+        return CliRunner().invoke(app, list(words), input=stdin, env=environment)
 
     def ok(self, *words: str, stdin: str = "") -> str:
         """One call that must succeed; returns what it printed on stdout."""
@@ -104,7 +109,7 @@ class Zctl:
         """All rows of all resource types but events and jobs."""
         from zctl.resources.registry import all_classes
 
-        if not (self.home / "zctl.db").exists():
+        if not self.db and not (self.home / "zctl.db").exists():
             return {}
         with self.inventory.read() as db:
             return {
@@ -128,6 +133,12 @@ def zctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zctl:
 @pytest.fixture
 def cloud(zctl: Zctl, tmp_path: Path) -> Zctl:
     """Two connected hosts with 4 CPUs and 8 GiB each, a storage, two networks, an image, an offering."""
+    fill(zctl, tmp_path)
+    return zctl
+
+
+def fill(zctl: Zctl, tmp_path: Path) -> None:
+    """Make the cloud's rows, as they are once real hosts have been looked at."""
     image = tmp_path / "image.raw"
     image.write_bytes(bytes(2**20))
     with zctl.inventory.write() as db:
@@ -151,4 +162,3 @@ def cloud(zctl: Zctl, tmp_path: Path) -> Zctl:
         make("image", name="tiny", source=str(image))
         make("instance-offering", name="small", cpus=1, memory="1G")
         make("disk-offering", name="data", size="1G")
-    return zctl
