@@ -261,3 +261,13 @@ def test_lists_can_be_had_in_every_form(cloud: Zctl) -> None:
     assert "d-1" in cloud.ok("disk-offering", "show", uuid[:8])
     for line in cloud.ok("host", "list").splitlines():
         assert len(line) <= 80
+
+
+def test_what_hosts_need_not_hear_of(cloud: Zctl) -> None:
+    """A host's description changes without contacting it, also while it is away; tags follow a new name."""
+    cloud.hosts.away = {"h1"}
+    cloud.ok("host", "update", "h1", "--description", "in the cellar", "--tag", "rack=7")
+    assert cloud.hosts.runs == []
+    cloud.ok("host", "update", "h1", "--name", "cellar")
+    assert cloud.rows("host", "name=cellar")[0]["tags"] == {"rack": "7"}
+    assert [row["name"] for row in cloud.rows("tag")] == ["host/cellar/rack"]

@@ -11,7 +11,7 @@ from sqlmodel import col
 from zctl.actions import hosts, jobs
 from zctl.actions.context import Context
 from zctl.actions.converge import converge
-from zctl.actions.crud import DryRun, scope_of
+from zctl.actions.crud import DryRun, reaches_hosts, scope_of
 from zctl.errors import Invalid, NotFound, ZctlError
 from zctl.inventory import outstanding, store
 from zctl.plan.manifest import Document, in_dependency_order
@@ -137,8 +137,7 @@ def apply_one(
         done.updated[row.label] = changes | {part.label: (None, "new") for part in made}
     else:
         done.unchanged.append(row.label)
-    touched = any(not change.startswith("tag ") for change in changes)
-    return [row, *made] if touched or made else []
+    return [row, *made] if made or reaches_hosts(cls, changes) else []
 
 
 def finish_outstanding(context: Context) -> None:

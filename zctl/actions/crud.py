@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zctl.actions import jobs
@@ -67,7 +68,7 @@ def update(
             if tags:
                 values = values | {"tags": store.merge_tags(db, row, tags)}
             changes, made = store.update(db, row, values, context.reason)
-            touched = any(not change.startswith("tag ") for change in changes)
+            touched = reaches_hosts(cls, changes)
             scope = scope_of(db, [row, *made]) if touched or made else {}
             if context.dry_run:
                 context.say(forecast("update", [row, *made], scope))
@@ -80,6 +81,11 @@ def update(
     if job is not None:
         jobs.carry_out(context, job)
     return fresh(context, row), changes
+
+
+def reaches_hosts(cls: type[Resource], changes: Iterable[str]) -> bool:
+    """Whether hosts have to hear of a change of these fields; tags, and what the type calls quiet, stay here."""
+    return any(not change.startswith("tag ") and change not in cls.quiet for change in changes)
 
 
 def delete(context: Context, cls: type[Resource], names: list[str], *, cascade: bool = False) -> list[Resource]:

@@ -105,6 +105,9 @@ def update(
     for part in list(made):
         made += insert(db, part, {})[1:]
     tag_changes = set_tags(db, row, tags)
+    if "name" in changed:
+        for tag in db.scalars(select(Tag).where(col(Tag.resource_id) == row.id)):
+            tag.name = f"{row.noun}/{row.name}/{tag.key}"
     if differences or tag_changes or made:
         touch(db, row)
         record(

@@ -139,6 +139,7 @@ class Resource(SQLModel):
     computed: ClassVar[dict[str, Computed]] = {}
     manifest: ClassVar[bool] = True
     concerns: ClassVar[tuple[str, ...]] = ()
+    quiet: ClassVar[frozenset[str]] = frozenset()
 
     id: str = attr(
         default_factory=lambda: str(uuid.uuid4()),

@@ -23,6 +23,7 @@ class Host(Resource, table=True):
     """A Linux server that runs VMs, reached over SSH (or the machine zctl runs on)."""
 
     concerns = ("kvm_host",)
+    quiet = frozenset({"name", "description", "reserved_memory"})
 
     cluster_id: str = ref(
         "cluster", help="the cluster it belongs to", when="create", listed="list", on_delete="cascade"

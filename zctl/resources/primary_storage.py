@@ -39,6 +39,7 @@ class PrimaryStorage(Resource, table=True):
     """A folder on the hosts that holds images and volumes: local to each, or shared by all."""
 
     concerns = ("storage",)
+    quiet = frozenset({"description", "overcommit"})
 
     zone_id: str = ref("zone", help="the zone it belongs to", when="create", listed="list", on_delete="cascade")
     cluster_id: str | None = ref(
