@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from zctl.plan.placement import Demand, Room, place, shortages
 from zctl.resources.registry import all_classes
 from zctl.run.explain import explain_result
 from zctl.run.render import render_playbook, untemplated
+from zctl.run.values import Connection, HostRun
 from zctl.units import format_size, parse_size
 
 ROOMS = st.lists(
@@ -194,3 +196,13 @@ def test_every_reference_leads_somewhere() -> None:
     for cls in all_classes():
         assert all(about.ref in seen or about.ref == cls.noun for about in references(cls).values()), cls.noun
         seen.add(cls.noun)
+
+
+def test_a_runs_folder_is_private(tmp_path: Path) -> None:
+    """Nobody else can look into what a run was given."""
+    from zctl.run.render import write_run
+
+    connection = Connection("h1", "u" * 36, "198.18.0.1", host_key="ssh-ed25519 AAAA")
+    write_run(tmp_path / "runs" / "one", [HostRun(connection, {"name": "{{ x }}"}, None, ("vm",))])
+    assert (tmp_path / "runs" / "one").stat().st_mode & 0o077 == 0
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "runs" / "one").rglob("*") if path.is_file())

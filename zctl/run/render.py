@@ -68,6 +68,8 @@ def write_private(path: Path, text: str) -> None:
 
 def write_run(folder: Path, runs: list[HostRun]) -> None:
     """Lay out the folder that ansible-runner works in."""
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(mode=0o700)
     keys = folder / "known_hosts"
     write_private(keys, known_hosts([run.connection for run in runs]))
     write_private(folder / "inventory" / "hosts.json", json.dumps(render_inventory(runs, keys)))
