@@ -43,7 +43,7 @@ def base_tree(*, bare: bool, say: Say) -> Path:
 
 
 def machine_mirrors() -> tuple[str, str]:
-    """The Debian mirrors that this machine uses itself."""
+    """The Debian mirrors that this machine uses itself; empty where it uses none, such as on Ubuntu."""
     texts = [path.read_text() for path in (Path("/etc/apt/sources.list"),) if path.is_file()]
     folder = Path("/etc/apt/sources.list.d")
     if folder.is_dir():
@@ -65,9 +65,12 @@ def _bootstrap(wanted: Recipe, tree: Path) -> None:
         raise LabError(f"{KEYRING} is missing", remedy="apt-get install debian-archive-keyring")
     main, security = machine_mirrors()
     argv = [*PRIVATE_MOUNTS, "debootstrap", "--variant=minbase", f"--keyring={KEYRING}"]
-    argv += [f"--include={','.join(wanted.bootstrap)}", wanted.suite, str(tree), main]
+    argv += [f"--include={','.join(wanted.bootstrap)}", wanted.suite, str(tree)]
+    argv += [main] if main else []  # debootstrap knows Debian's own
     run(argv, what="Debian was installed into the base tree", timeout=SLOW)
-    (tree / "etc/apt/sources.list").write_text(sources_list(main, security, wanted.suite))
+    sources = tree / "etc/apt/sources.list"
+    main = main or debian_mirrors([sources.read_text()])[0]
+    sources.write_text(sources_list(main, security or f"{main}-security", wanted.suite))
 
 
 def _install(wanted: Recipe, tree: Path) -> None:

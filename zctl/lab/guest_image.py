@@ -23,10 +23,10 @@ mkdir "$0/upper" "$0/root"
 mount -t tmpfs tmpfs "$0/upper"
 mkdir "$0/upper/data" "$0/upper/work"
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$0/upper/data,workdir=$0/upper/work" "$0/root"
-mkdir "$0/root/work"
-mount --bind "$2" "$0/root/work"
+mkdir "$0/root/build"
+mount --bind "$2" "$0/root/build"
 mount -t proc proc "$0/root/proc"
-exec chroot "$0/root" sh /work/files/build.sh
+exec chroot "$0/root" sh /build/files/build.sh
 """
 
 

@@ -8,8 +8,6 @@ import re
 from dataclasses import asdict, dataclass, field
 
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
-SECURITY_MIRROR = "http://deb.debian.org/debian-security"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 BOOTSTRAP = ("ca-certificates", "dbus", "iproute2", "python3", "systemd", "systemd-sysv")
@@ -96,7 +94,7 @@ def digest(value: object) -> str:
 
 
 def debian_mirrors(texts: list[str], suite: str = SUITE) -> tuple[str, str]:
-    """The (main, security) mirrors that apt's source files name for this suite, else Debian's own.
+    """The (main, security) mirrors that apt's source files name for this suite; empty for one they do not name.
 
     `texts` are the contents of sources.list and sources.list.d/*, in one-line or deb822 format.
     """
@@ -107,7 +105,7 @@ def debian_mirrors(texts: list[str], suite: str = SUITE) -> tuple[str, str]:
                 main = main or uri
             if f"{suite}-security" in suites:
                 security = security or uri
-    return main or MIRROR, security or SECURITY_MIRROR
+    return main, security
 
 
 def _one_line(text: str) -> list[tuple[str, list[str]]]:

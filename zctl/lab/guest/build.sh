@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes vmlinuz, initramfs and guest.qcow2 in /work. Runs in a throwaway copy of the lab's base tree; the files of
-# the guest lie in /work/files. No root mounts, no loop devices: mtools and syslinux write into the image file.
+# Makes vmlinuz, initramfs and guest.qcow2 in /build. Runs in a throwaway copy of the lab's base tree; the files of
+# the guest lie in /build/files. No root mounts, no loop devices: mtools and syslinux write into the image file.
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 apt-get update -qq
@@ -10,7 +10,7 @@ cd /tmp
 package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ { print $2; exit }')
 apt-get download -qq -o APT::Sandbox::User=root "$package"
 dpkg -x "$package"_*.deb kernel
-cp kernel/boot/vmlinuz-* /work/vmlinuz
+cp kernel/boot/vmlinuz-* /build/vmlinuz
 
 root=/tmp/initramfs
 mkdir -p $root/bin $root/dev $root/etc/acpi $root/lib/modules $root/proc $root/run $root/sys $root/tmp \
@@ -29,7 +29,7 @@ for library in $(ldd $root/bin/inetd | grep -o '/lib[^ ]*' | sort -u); do
     mkdir -p "$root/${library%/*}"
     cp "$library" "$root/$library"
 done
-cd /work/files
+cd /build/files
 install -m 755 rc nics dhcp userdata page $root/etc/
 install -m 644 inittab profile inetd.conf $root/etc/
 printf 'echo 7/tcp\necho 7/udp\n' >$root/etc/services
@@ -58,7 +58,7 @@ module_needs() {
 for module in virtio_pci virtio_net virtio_blk button evdev virtio_balloon; do
     add "$module"
 done
-(cd $root && find . | sort | cpio -o -H newc --owner=0:0 --quiet) | gzip -9n >/work/initramfs
+(cd $root && find . | sort | cpio -o -H newc --owner=0:0 --quiet) | gzip -9n >/build/initramfs
 
 # One bootable FAT partition from 1 MiB on, for BIOS.
 image=/tmp/guest.raw
@@ -66,8 +66,8 @@ truncate -s 64M $image
 printf 'start=2048, type=c, bootable\n' | sfdisk --quiet $image
 dd if=/usr/lib/syslinux/mbr/mbr.bin of=$image bs=440 count=1 conv=notrunc status=none
 mformat -i $image@@1M -t 62 -h 64 -s 32 -F -H 2048 -v GUEST ::
-mcopy -i $image@@1M /work/vmlinuz ::vmlinuz
-mcopy -i $image@@1M /work/initramfs ::initrd
-mcopy -i $image@@1M /work/files/syslinux.cfg ::syslinux.cfg
+mcopy -i $image@@1M /build/vmlinuz ::vmlinuz
+mcopy -i $image@@1M /build/initramfs ::initrd
+mcopy -i $image@@1M /build/files/syslinux.cfg ::syslinux.cfg
 syslinux --install --offset 1048576 $image
-qemu-img convert -c -f raw -O qcow2 $image /work/guest.qcow2
+qemu-img convert -c -f raw -O qcow2 $image /build/guest.qcow2
