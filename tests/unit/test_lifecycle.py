@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select
 
 from tests.unit.conftest import Zctl
@@ -271,3 +272,12 @@ def test_what_hosts_need_not_hear_of(cloud: Zctl) -> None:
     cloud.ok("host", "update", "h1", "--name", "cellar")
     assert cloud.rows("host", "name=cellar")[0]["tags"] == {"rack": "7"}
     assert [row["name"] for row in cloud.rows("tag")] == ["host/cellar/rack"]
+
+
+def test_a_mac_that_is_taken_is_not_given_again(cloud: Zctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chance may propose one twice."""
+    dice = iter([b"\x01\x02\x03", b"\x01\x02\x03", b"\x0a\x0b\x0c"])
+    monkeypatch.setattr("zctl.resources.nic.secrets.token_bytes", lambda _count: next(dice))
+    cloud.ok("vm", "create", "web-1", *VM)
+    cloud.ok("vm", "create", "web-2", *VM)
+    assert {row["mac"] for row in cloud.rows("nic")} == {"52:54:00:01:02:03", "52:54:00:0a:0b:0c"}

@@ -56,7 +56,7 @@ class Nic(Resource, table=True):
         devices = set(db.scalars(select(col(Nic.device)).where(col(Nic.vm_id) == self.vm_id, col(Nic.id) != self.id)))
         self.device = next(n for n in range(len(devices) + 1) if n not in devices)
         self.name = self.name or f"{vm.name}-nic{self.device}"
-        self.mac = self.mac or f"52:54:00:{secrets.token_hex(1)}:{secrets.token_hex(1)}:{secrets.token_hex(1)}"
+        self.mac = self.mac or free_mac(db)
         network = db.get(L3Network, self.l3_network_id)
         assert network is not None
         self.ip = self._free_address(db, network, self.ip)
@@ -123,3 +123,11 @@ class Nic(Resource, table=True):
         """The host of its VM: the lease and the domain."""
         vm = snapshot.get(Vm, self.vm_id)
         return {vm.host_id: [self.id, self.vm_id]} if vm and vm.host_id else {}
+
+
+def free_mac(db: Session) -> str:
+    """A random address in QEMU's range that no card has: among many cards two random ones do meet."""
+    while True:
+        mac = "52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
+        if db.scalars(select(col(Nic.id)).where(col(Nic.mac) == mac)).first() is None:
+            return mac
