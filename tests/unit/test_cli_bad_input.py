@@ -149,6 +149,8 @@ def test_database_troubles(cloud: Zctl, tmp_path: Path, monkeypatch: pytest.Monk
         answer = cloud.call("zone", "create", "z9")
         assert answer.exit_code == 1 and "locked" in answer.stderr
         holder.execute("ROLLBACK")
+        answer = cloud.call("zone", "create", "z9", "--db", f"sqlite:///file:{path}?mode=ro&uri=true")
+        assert answer.exit_code == 1 and "read-only" in answer.stderr
         holder.execute("UPDATE alembic_version SET version_num = '9999'")
         assert "schema 9999" in cloud.call("zone", "list").stderr
     path.write_bytes(b"this is no database at all" * 100)

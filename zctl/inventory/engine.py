@@ -72,9 +72,11 @@ class Inventory:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of an SQLite URL, or None for other databases."""
+    """The file of a plain SQLite URL, or None for other databases and for SQLite's own file: addresses."""
     made = make_url(url)
-    return Path(made.database) if made.get_backend_name() == "sqlite" and made.database else None
+    if made.get_backend_name() != "sqlite" or not made.database or made.database.startswith("file:"):
+        return None
+    return Path(made.database)
 
 
 def shown(url: str) -> str:
