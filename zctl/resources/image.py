@@ -28,7 +28,7 @@ class Image(Resource, table=True):
     )
     checksum: str | None = attr(
         None,
-        help="sha256:HEX of the file; for a file it is computed when not given",
+        help="sha256:HEX of the file; needed for a URL, computed for a file when not given",
         when="create",
         auto=True,
         listed="wide",

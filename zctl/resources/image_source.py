@@ -73,6 +73,12 @@ def inspect_url(label: str, url: str, checksum: str | None) -> Source:
         if isinstance(error, urllib.error.HTTPError):
             reason = f"the server answers {error.code} {error.reason}"
         raise Refused(f"cannot fetch {url}: {reason}", resource=label, remedy="check the URL and the network") from None
+    if checksum is None:
+        raise Refused(
+            "an image by URL needs its checksum: every host that downloads it must get the same",
+            resource=label,
+            remedy="add --checksum sha256:HEX, as its publisher gives it (often in a file SHA256SUMS)",
+        )
     size = int(total) if total.isdigit() else None
     format_, virtual = parse_header(label, header, size or 0)
     return Source(url, checksum, format_, virtual if format_ == "qcow2" else size, size)

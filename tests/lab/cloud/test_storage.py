@@ -99,6 +99,7 @@ def test_an_image_by_url(no_vms: Cloud, web: tuple[Path, str]) -> None:
     (folder / "good.qcow2").write_bytes(data)
     digest = hashlib.sha256(data).hexdigest()
     assert "404" in cloud.fails("image", "create", "none", "--source", f"{url}/none.qcow2")
+    assert "needs its checksum" in cloud.fails("image", "create", "unchecked", "--source", f"{url}/good.qcow2")
     cloud.ok("image", "create", "by-url", "--source", f"{url}/good.qcow2", "--checksum", f"sha256:{digest}")
     cloud.ok("vm", "create", "web-1", "--image", "by-url", *SMALL, "--host", "h1")
     assert "web-1" in fetch(f"http://{cloud.ip('web-1')}/")
