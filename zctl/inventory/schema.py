@@ -15,6 +15,8 @@ from zctl.errors import DatabaseError
 from zctl.inventory.engine import Inventory, explained, sqlite_path
 from zctl.inventory.head import HEAD
 from zctl.resources.internal import Info
+from zctl.resources.registry import resource_class
+from zctl.resources.registry_index import foreign_nouns
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -56,9 +58,18 @@ def initialise(url: str) -> str:
         if before != HEAD:
             command.upgrade(alembic_config(connection), "head")
             connection.commit()
+        make_foreign_tables(connection)
+        connection.commit()
     with inventory.write() as db:
         if db.scalars(select(Info)).first() is None:
             db.add(Info(id=1, inventory=str(uuid.uuid4())))
     if before is None:
         return "made"
     return "unchanged" if before == HEAD else f"brought from schema {before} to {HEAD}"
+
+
+def make_foreign_tables(connection: Connection) -> None:
+    """The tables of resource types that other packages bring; how those change later is their packages' business."""
+    for noun in foreign_nouns():
+        table = resource_class(noun).__table__  # type: ignore[attr-defined]
+        table.create(connection, checkfirst=True)
