@@ -191,6 +191,11 @@ def _volume(run: Run, volume: Json, maker: files.VolumeMaker) -> None:
     step, reason = plan.volume_step(actual, volume, base)
     if step == "refuse":
         raise files.StorageError(reason)
+    if step == "create" and volume.get("made") and not run.read_only:
+        raise files.StorageError(
+            f"its file {volume['path']} is gone; an empty one would hide the loss: bring the file back,"
+            " or delete the volume"
+        )
     if run.read_only or step == "keep":
         size = actual.size if actual else None
         why = "already as wanted" if step == "keep" else f"would be {reason}"

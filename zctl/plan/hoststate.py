@@ -58,6 +58,9 @@ class Volume(Named):
     path: str
     size: int = Field(description="virtual size in bytes")
     format: Literal["qcow2", "raw"] = "qcow2"
+    made: bool = Field(
+        default=False, description="it has been there before: a missing file is a loss, not to be made anew"
+    )
     backing: str | None = None
     backing_format: Literal["qcow2", "raw"] | None = None
 

@@ -142,6 +142,7 @@ class Volume(Resource, table=True):
                         storage=storage.id,
                         path=row.path(storage),
                         size=row.size or 0,
+                        made=row.state == "Ready",
                         backing=image_path(image, storage) if image else None,
                         backing_format=image.format if image else None,
                     ),

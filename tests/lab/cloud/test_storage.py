@@ -127,3 +127,17 @@ def test_an_image_file_that_is_not_what_it_should_be(cloud: Cloud, tmp_path: Pat
     )
     assert "checksum" in wrong
     assert cloud.rows("image") == before
+
+
+def test_a_lost_disk_is_not_remade_from_nothing(no_vms: Cloud) -> None:
+    """A file that somebody removed is told as lost, and used again when it is back."""
+    cloud = no_vms
+    cloud.ok("vm", "create", "web-1", "--image", "tiny", *SMALL, "--host", "h1")
+    cloud.ok("vm", "stop", "web-1", "--force")
+    path = f"/var/lib/zctl/storage/volumes/{cloud.rows('volume')[0]['uuid']}.qcow2"
+    cloud.lab.ssh("h1", f"mv {path} /var/tmp/lost")
+    said = cloud.fails("vm", "start", "web-1")
+    assert "is gone" in said and "web-1-root" in said
+    cloud.lab.ssh("h1", f"mv /var/tmp/lost {path}")
+    cloud.ok("vm", "start", "web-1")
+    assert "web-1" in fetch(f"http://{cloud.ip('web-1')}/")
