@@ -24,6 +24,8 @@ def inventory() -> dict[str, object]:
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(lab.ssh_key),
             "ansible_ssh_common_args": shlex.join(options),
+            # Scenarios follow each other with new hosts at the same address: no connection may outlive its host.
+            "ansible_ssh_args": "-o ControlMaster=no",
             "ansible_python_interpreter": "/usr/bin/python3",
             "lab_image": lab.status().get("images", {}).get("qcow2", ""),
             "lab_data": str(lab.plan.data),
