@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Molecule's hosts: those of the lab `molecule`, as Ansible's inventory. Empty while the lab is down."""
+"""Molecule's hosts: those of the lab `molecule`, as Ansible's inventory. Empty while there is no such lab."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import json
 import shlex
 import sys
 
-from zctl.errors import ZctlError
+from zctl.errors import NotFound
 from zctl.lab import Lab
 
 
 def inventory() -> dict[str, object]:
-    """The hosts with how to reach them."""
+    """The hosts with how to reach them, and what a state for them needs to know of the lab."""
     try:
         lab = Lab.open("molecule")
-    except ZctlError:
+    except NotFound:
         return {"_meta": {"hostvars": {}}, "lab": {"hosts": []}}
     options = ["-o", f"UserKnownHostsFile={lab.folder}/known_hosts", "-o", "StrictHostKeyChecking=yes"]
     variables = {
@@ -24,8 +24,9 @@ def inventory() -> dict[str, object]:
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(lab.ssh_key),
             "ansible_ssh_common_args": shlex.join(options),
-            # Scenarios follow each other with new hosts at the same address: no connection may outlive its host.
-            "ansible_ssh_args": "-o ControlMaster=no",
+            # Scenarios follow each other with new hosts at the same address: no connection may outlive its host, and
+            # none may wait for ever for one that is gone.
+            "ansible_ssh_args": "-o ControlMaster=no -o ServerAliveInterval=10 -o ServerAliveCountMax=3",
             "ansible_python_interpreter": "/usr/bin/python3",
             "lab_image": lab.status().get("images", {}).get("qcow2", ""),
             "lab_data": str(lab.plan.data),
