@@ -172,9 +172,11 @@ def bring(network: Json, stored: Json | None, live: Live, check: bool, is_filter
         raise Trouble(f"another inventory ({stored['inventory']}) serves this network here: it is left alone")
     way_out = live.links.get(network["uplink"])
     if way_out is None or network["bridge"] not in live.links:
-        if check and stored is None:
+        if check:  # what comes before it in a run makes it, also again
             return result(KIND, network, "changed", "would be served once its l2-network is there")
-        raise Trouble(f"its bridge {network['bridge']} is not there: see what its l2-network says, then zctl converge")
+        bridge = network["bridge"]
+        lost = f"{bridge}'s way out {network['uplink']}" if bridge in live.links else bridge
+        raise Trouble(f"its bridge {lost} is not there: see what its l2-network says, then zctl converge")
     check_names(network, live)
     mtu = network.get("mtu") or way_out["mtu"]
     texts = plan.settings_files(network, str(folder), mtu)
