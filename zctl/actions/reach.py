@@ -22,12 +22,14 @@ def answering(context: Context, name: str) -> bool:
     with context.inventory.read() as db:
         vm = find(db, Vm, name)
         snapshot = load(db)
-    nics = snapshot.by(Nic, "vm_id", vm.id)
+    nics = [nic for nic in snapshot.by(Nic, "vm_id", vm.id) if nic.l3_network_id and nic.ip]
     host = snapshot.get(Host, vm.host_id)
     if not nics or host is None:
         raise Refused("it has no address" if host else "it is on no host", resource=vm.label)
     state = HostState(inventory=snapshot.inventory, host=Named(uuid=host.id, name=host.name)).model_dump()
-    state["probe"] = [{"namespace": namespace_name(nic.l3_network_id), "ip": nic.ip, "uuid": nic.id} for nic in nics]
+    state["probe"] = [
+        {"namespace": namespace_name(nic.l3_network_id or ""), "ip": nic.ip, "uuid": nic.id} for nic in nics
+    ]
     found = execute(
         [HostRun(connection_of(context, host), state, [], (PROBE,))], context.run_settings(), context.watch
     )[host.id]

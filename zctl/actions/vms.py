@@ -136,6 +136,7 @@ def attach(context: Context, volume_name: str, vm_name: str) -> Volume:
                 "it is plugged into a VM already", resource=volume.label, remedy=f"zctl volume detach {volume.name}"
             )
         if volume.state == "NotInstantiated":
+            assert volume.primary_storage_id is not None
             require_room(db, volume.label, volume.primary_storage_id, vm.host_id, volume.size or 0)
         volume.plug(db, vm)
         return vm

@@ -49,7 +49,9 @@ def initialise(url: str) -> str:
         if path is not None:
             connection.exec_driver_sql("COMMIT")
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-            connection.exec_driver_sql("BEGIN")
+            # A migration may have to make a table anew; dropping the old one must not delete what refers to it.
+            connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         before = MigrationContext.configure(connection).get_current_revision()
         if before is not None and before > HEAD:
             raise DatabaseError(
@@ -57,9 +59,12 @@ def initialise(url: str) -> str:
             )
         if before != HEAD:
             command.upgrade(alembic_config(connection), "head")
+            if path is not None and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()):
+                raise DatabaseError(f"the migration would break {len(broken)} references; nothing was changed")
             connection.commit()
         make_foreign_tables(connection)
         connection.commit()
+    inventory.engine.dispose()  # its connection does not watch over foreign keys
     with inventory.write() as db:
         if db.scalars(select(Info)).first() is None:
             db.add(Info(id=1, inventory=str(uuid.uuid4())))

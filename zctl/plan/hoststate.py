@@ -129,13 +129,17 @@ class L3State(Part):
 
 
 class Disk(Part):
+    """A disk of a domain. For an adopted VM `path` is whatever its source holds: a file, a device, pool/image."""
+
     uuid: str
     path: str
-    format: Literal["qcow2", "raw"]
+    format: str
     dev: str
 
 
 class Nic(Part):
+    """A network card. For an adopted VM `bridge` is what it was found on (br0, network:default), `tap` is empty."""
+
     uuid: str
     mac: str
     bridge: str
@@ -154,6 +158,8 @@ class Vm(Named):
     virt_type: Literal["kvm", "qemu"]
     state: Literal["Running", "Stopped"]
     autostart: bool = True
+    boot: list[Literal["disk", "network"]] = ["disk"]
+    adopted: bool = Field(default=False, description="taken over: its devices are known by the mark, not by aliases")
     stop_timeout: int = Field(default=60, description="how long to wait for the guest before it is forced off")
     reboot: str | None = Field(
         default=None, description="token of a wanted reboot; kept in the domain's mark, so that it is done once"

@@ -40,7 +40,7 @@ class Attr:
     `when` says when a user may set it, `listed` where it is shown, `ref` the noun that it points to, and
     `on_delete` what happens to this row when that one is deleted: it forbids it, goes with it when the user says
     so (cascade), goes with it as its part (owned), or loses the reference (detach). `auto` marks a field that is
-    allocated or derived when it is not given.
+    allocated or derived when it is not given, `needed` one that a user must give though the column may be empty.
     """
 
     help: str
@@ -52,6 +52,7 @@ class Attr:
     auto: bool = False
     choices: tuple[str, ...] = ()
     pattern: str = ""
+    needed: bool = False
     max_length: int | None = None
 
 
@@ -87,6 +88,7 @@ def attr(
     json: bool = False,
     max_length: int = 255,
     text: bool = False,
+    needed: bool = False,
     **column: Any,
 ) -> Any:
     """Declare a field. Further keywords (ge, le, unique, index, default_factory ...) go to sqlmodel's Field.
@@ -103,7 +105,7 @@ def attr(
         column.setdefault("sa_type", String(max_length))
     length = getattr(column.get("sa_type"), "length", None)
     pattern = column.pop("regex", "")
-    about = Attr(help, when, listed, unit, ref, on_delete, auto, choices, pattern, length)
+    about = Attr(help, when, listed, unit, ref, on_delete, auto, choices, pattern, needed, length)
     return Field(default, schema_extra={"json_schema_extra": {"attr": about}}, **column)
 
 
@@ -152,6 +154,14 @@ class Resource(SQLModel):
     name: str = attr(help="name, unique among its kind", listed="list", sa_type=String(80), unique=True, index=True)
     description: str | None = attr(None, help="free text for people", listed="wide", text=True, max_length=1000)
     version: int = attr(1, help="grows with each change; two writers cannot both win", when="never", listed="hidden")
+    manifest_set: str | None = attr(
+        None,
+        help="the set of manifests that made it and may prune it",
+        when="never",
+        listed="wide",
+        sa_type=String(80),
+        index=True,
+    )
     created_at: datetime = attr(
         default_factory=now, help="when it was made, UTC", when="never", listed="wide", sa_type=DateTime
     )

@@ -33,7 +33,14 @@ class Nic(Resource, table=True):
     auto_name = True
 
     vm_id: str = ref("vm", help="the VM it belongs to", when="create", listed="list", on_delete="owned")
-    l3_network_id: str = ref("l3-network", help="the network it is on", when="create", listed="list")
+    l3_network_id: str | None = ref(
+        "l3-network",
+        None,
+        help="the network it is on; an adopted card may be on none that zctl knows",
+        when="create",
+        listed="list",
+        needed=True,
+    )
     ip: str | None = attr(
         None, help="its address; a free one when not given", when="create", listed="list", auto=True, sa_type=String(39)
     )
@@ -47,6 +54,12 @@ class Nic(Resource, table=True):
         unique=True,
         regex=MAC_PATTERN,
     )
+    bridge: str | None = attr(
+        None,
+        help="adopted: what it is plugged into, such as br0 or network:default; left as it is",
+        when="never",
+        sa_type=String(255),
+    )
     device: int = attr(0, help="its place among the VM's cards, from 0", when="never", listed="wide")
 
     def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
@@ -57,7 +70,7 @@ class Nic(Resource, table=True):
         self.device = next(n for n in range(len(devices) + 1) if n not in devices)
         self.name = self.name or f"{vm.name}-nic{self.device}"
         self.mac = self.mac or free_mac(db)
-        network = db.get(L3Network, self.l3_network_id)
+        network = db.get(L3Network, self.l3_network_id or "")
         assert network is not None
         self.ip = self._free_address(db, network, self.ip)
         return []
@@ -66,7 +79,7 @@ class Nic(Resource, table=True):
         """The VM's host must have the network."""
         from zctl.resources.room import network_problem
 
-        vm, network = db.get(Vm, self.vm_id), db.get(L3Network, self.l3_network_id)
+        vm, network = db.get(Vm, self.vm_id), db.get(L3Network, self.l3_network_id) if self.l3_network_id else None
         if vm and network and (problem := network_problem(db, vm, network)):
             raise Refused(problem, resource=self.label)
 
@@ -112,11 +125,11 @@ class Nic(Resource, table=True):
                 "l3_services",
                 "leases",
                 hoststate.Lease(uuid=nic.id, name=vm.name, mac=nic.mac, ip=nic.ip),
-                nic.l3_network_id,
+                nic.l3_network_id or "",
             )
             for vm in snapshot.by(Vm, "host_id", host)
             for nic in snapshot.by(Nic, "vm_id", vm.id)
-            if nic.ip and nic.mac
+            if nic.ip and nic.mac and nic.bridge is None
         ]
 
     def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:

@@ -31,7 +31,7 @@ def choose_storage(db: Session, label: str, vm: Vm | None, name: str | None = No
         return find(db, PrimaryStorage, name)
     if vm is not None:
         root = db.scalars(select(Volume).where(col(Volume.vm_id) == vm.id, col(Volume.kind) == "root")).first()
-        if root is not None:
+        if root is not None and root.primary_storage_id:
             storage = db.get(PrimaryStorage, root.primary_storage_id)
             assert storage is not None
             return storage

@@ -84,7 +84,9 @@ def spec_model(cls: type[Resource], purpose: Purpose) -> type[Spec]:
         if field == "name":
             kind = Annotated[str, StringConstraints(pattern=cls.name_pattern, max_length=255)]
         required = (
-            purpose == "create" and info.is_required() and not about.auto and not (field == "name" and cls.auto_name)
+            purpose == "create"
+            and (about.needed or (info.is_required() and not about.auto))
+            and not (field == "name" and cls.auto_name)
         )
         fields[public] = (kind if required else kind | None, Field(... if required else None, description=about.help))
     for name, given in cls.inputs.items():

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from zctl.plan.snapshot import Snapshot
 
 Power = Literal["Running", "Stopped", "Destroyed"]
+Boot = Literal["disk", "network", "disk,network", "network,disk"]
+BOOTS = ("disk", "network", "disk,network", "network,disk")
 VmStates = Literal["Created", "Starting", "Running", "Stopping", "Stopped", "Migrating", "Destroyed", "Unknown"]
 
 
@@ -87,7 +89,14 @@ class Vm(Resource, table=True):
         listed="wide",
         on_delete="detach",
     )
-    image_id: str = ref("image", help="the image of its root volume", when="create", listed="wide")
+    image_id: str | None = ref(
+        "image",
+        None,
+        help="the image of its root volume; an adopted VM has none",
+        when="create",
+        listed="wide",
+        needed=True,
+    )
     instance_offering_id: str | None = ref(
         "instance-offering", None, help="its size by offering", listed="wide", on_delete="detach"
     )
@@ -109,6 +118,11 @@ class Vm(Resource, table=True):
     autostart: bool = attr(True, help="whether a running VM comes back when its host restarts")
     stop_timeout: int = attr(
         60, help="how long a stop waits for the guest before it is forced off", unit="seconds", ge=0, le=3600
+    )
+    boot: Boot = attr("disk", help="what it boots from, in order", choices=BOOTS)
+    adopted: bool = attr(False, help="whether it was there before zctl and was taken over", when="never")
+    virt_type: str | None = attr(
+        None, help="kvm or qemu for an adopted VM; the host's when empty", when="never", sa_type=String(8)
     )
     domain: str | None = attr(None, help="its name in libvirt", when="never", sa_type=String(80), unique=True)
     reboot_token: str | None = attr(
@@ -198,7 +212,9 @@ class Vm(Resource, table=True):
                     description=row.description,
                     vcpus=row.cpus or 1,
                     memory=row.memory or 0,
-                    virt_type="kvm" if virt == "kvm" else "qemu",
+                    virt_type="kvm" if (row.virt_type or virt) == "kvm" else "qemu",
+                    boot=row.boot.split(","),
+                    adopted=row.adopted,
                     state="Running" if row.power == "Running" else "Stopped",
                     autostart=row.autostart and row.power == "Running",
                     stop_timeout=row.stop_timeout,
@@ -219,7 +235,7 @@ class Vm(Resource, table=True):
             return {}
         found = {self.id}
         for volume in snapshot.by(Volume, "vm_id", self.id):
-            found |= {volume.id, volume.primary_storage_id} | ({volume.image_id} if volume.image_id else set())
+            found |= {key for key in (volume.id, volume.primary_storage_id, volume.image_id) if key}
         found |= {nic.id for nic in snapshot.by(Nic, "vm_id", self.id)}
         return {self.host_id: sorted(found)}
 
@@ -255,9 +271,9 @@ def _disks(snapshot: Snapshot, vm: Vm) -> list[hoststate.Disk]:
     return [
         hoststate.Disk(
             uuid=volume.id,
-            format="qcow2",
-            dev=disk_name(volume.device),
-            path=volume.path(snapshot.need(PrimaryStorage, volume.primary_storage_id)),
+            format=volume.format,
+            dev=volume.target or disk_name(volume.device),
+            path=volume.file or volume.path(snapshot.need(PrimaryStorage, volume.primary_storage_id)),
         )
         for volume in volumes
     ]
@@ -280,6 +296,9 @@ def _nics(snapshot: Snapshot, vm: Vm) -> list[hoststate.Nic]:
 
     found = []
     for nic in sorted(snapshot.by(Nic, "vm_id", vm.id), key=lambda nic: nic.device):
+        if nic.bridge is not None:  # adopted: plugged in where it was found
+            found.append(hoststate.Nic(uuid=nic.id, mac=nic.mac or "", bridge=nic.bridge, tap="", ip=nic.ip))
+            continue
         l2 = snapshot.need(L2Network, snapshot.need(L3Network, nic.l3_network_id).l2_network_id)
         found.append(
             hoststate.Nic(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def root_volume(db: Session, vm: Vm, storage: PrimaryStorage, size: int | None) -> Volume:
     """The overlay on the image that the VM boots from."""
-    image = db.get(Image, vm.image_id)
+    image = db.get(Image, vm.image_id) if vm.image_id else None
     assert image is not None
     if image.size and size and size < image.size:
         raise Invalid(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import String, select
 from sqlmodel import col
 
 from zctl.errors import Invalid, Refused
@@ -30,8 +30,13 @@ class Volume(Resource, table=True):
     vm_id: str | None = ref(
         "vm", None, help="the VM it is plugged into", when="create", listed="list", on_delete="detach"
     )
-    primary_storage_id: str = ref(
-        "primary-storage", None, help="where it lies", when="create", listed="list", auto=True
+    primary_storage_id: str | None = ref(
+        "primary-storage",
+        None,
+        help="where it lies; an adopted disk may lie on none",
+        when="create",
+        listed="list",
+        auto=True,
     )
     host_id: str | None = ref("host", None, help="the host that has it, for local storage", when="never", listed="wide")
     image_id: str | None = ref("image", None, help="the image it overlays", when="never", listed="wide")
@@ -43,6 +48,17 @@ class Volume(Resource, table=True):
     )
     size: int | None = attr(
         None, help="virtual size; may grow, never shrinks", listed="list", unit="bytes", auto=True, ge=2**20, le=2**50
+    )
+    format: str = attr("qcow2", help="format of the file", when="never", sa_type=String(16))
+    file: str | None = attr(
+        None,
+        help="adopted: what the domain has as its source; zctl never removes it",
+        when="never",
+        text=True,
+        max_length=1024,
+    )
+    target: str | None = attr(
+        None, help="adopted: its name in the domain, such as sda", when="never", sa_type=String(16)
     )
     device: int = attr(0, help="its place among the VM's disks, from 0", when="never", listed="wide")
     state: Literal["NotInstantiated", "Creating", "Ready"] = attr(
@@ -79,9 +95,8 @@ class Volume(Resource, table=True):
 
     def plug(self, db: Session, vm: Vm) -> None:
         """Make it a disk of that VM. Raises Refused when the file lies on another host."""
-        storage = db.get(PrimaryStorage, self.primary_storage_id)
-        assert storage is not None
-        if storage.kind == "local":
+        storage = db.get(PrimaryStorage, self.primary_storage_id) if self.primary_storage_id else None
+        if storage is None or storage.kind == "local":
             if self.host_id not in (None, vm.host_id):
                 raise Refused(
                     f"its file lies on another host than {vm.label}",
@@ -128,7 +143,7 @@ class Volume(Resource, table=True):
         """The disk files of the host."""
         found = []
         for row in snapshot.all(Volume):
-            if row.state == "NotInstantiated" or row.home(snapshot) != host:
+            if row.state == "NotInstantiated" or row.file is not None or row.home(snapshot) != host:
                 continue
             storage = snapshot.need(PrimaryStorage, row.primary_storage_id)
             image = snapshot.get(Image, row.image_id)
@@ -161,7 +176,7 @@ class Volume(Resource, table=True):
         """Its file."""
         home = self.home(snapshot)
         storage = snapshot.get(PrimaryStorage, self.primary_storage_id)
-        if home is None or storage is None or self.state == "NotInstantiated":
+        if home is None or storage is None or self.file is not None or self.state == "NotInstantiated":
             return []
         return [
             Tombstone(
@@ -185,7 +200,7 @@ def images_for(snapshot: Snapshot, host: str) -> list[Fragment]:
     pairs = {
         (row.image_id, row.primary_storage_id)
         for row in snapshot.all(Volume)
-        if row.image_id and row.state != "NotInstantiated" and row.home(snapshot) == host
+        if row.image_id and row.primary_storage_id and row.state != "NotInstantiated" and row.home(snapshot) == host
     }
     found = []
     for image_id, storage_id in sorted(pairs):

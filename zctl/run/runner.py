@@ -160,8 +160,10 @@ class Collector:
                         entry.get("reason") or "",
                         entry.get("observed") or {},
                         entry.get("concern") or concern,
+                        entry.get("differences") or [],
                     )
                 )
+        host.foreign += answer.get("foreign_things") or []
         if isinstance(answer.get("observed"), list):
             host.observed["vm"] = answer["observed"]
         if answer.get("diff"):

@@ -38,7 +38,10 @@ class HostRun:
 
 @dataclass
 class Result:
-    """What happened to one resource on one host."""
+    """What happened to one resource on one host.
+
+    `differences` says in which fields the host was not as wanted: each has `field`, `actual` and `desired`.
+    """
 
     uuid: str
     kind: str
@@ -47,6 +50,7 @@ class Result:
     reason: str = ""
     observed: dict[str, Any] = field(default_factory=dict)
     concern: str = ""
+    differences: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -62,6 +66,7 @@ class HostResult:
     failure: str = ""
     observed: dict[str, Any] = field(default_factory=dict)
     diffs: list[dict[str, Any]] = field(default_factory=list)
+    foreign: list[dict[str, Any]] = field(default_factory=list)
     done: set[str] = field(default_factory=set)
 
     @property
