@@ -1,10 +1,12 @@
 """Real hosts for the tests below: the lab `test`, brought up once and taken down at the end.
 
-ZCTL_KEEP_LAB=1 leaves it up, which makes the next run faster and lets you look around in it.
+What a killed run left of it is taken down first, because its hosts carry that run's networks and disks.
+ZCTL_KEEP_LAB=1 takes a lab that is up as it is and leaves it up, to look around in it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from zctl.lab import Lab
 
 LAB = "test"
 HOSTS = 3
+LOCK = Path("/run/lock/zctl-lab-tests")
 
 
 def say(line: str) -> None:
@@ -33,7 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """The lab `test` with three running hosts."""
-    yield Lab.up(LAB, HOSTS, say=say)
-    if os.environ.get("ZCTL_KEEP_LAB", "") in ("", "0"):
-        Lab.down(LAB, say=say)
+    """The lab `test` with three running hosts that nobody has used yet."""
+    keep = os.environ.get("ZCTL_KEEP_LAB", "") not in ("", "0")
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run on this machine uses the same lab: wait for it
+        if not keep:
+            Lab.down(LAB, say=say)
+        yield Lab.up(LAB, HOSTS, say=say)
+        if not keep:
+            Lab.down(LAB, say=say)
