@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 def schemas() -> dict[str, str]:
     """File names under the root and contents of the JSON Schemas."""
-    from zctl.plan.schema import any_manifest_schema, host_state_schema, manifest_schema
+    from zctl.plan.schema import any_manifest_schema, host_state_schema, manifest_schema, set_schema
     from zctl.resources.registry import all_classes
     from zctl.resources.spec import spec_model
 
@@ -24,7 +24,9 @@ def schemas() -> dict[str, str]:
         )
         for cls in classes
     }
-    found["schemas/v1/manifest.json"] = any_manifest_schema([cls.__name__ for cls in classes])
+    kinds = [cls.__name__ for cls in classes]
+    found["schemas/v1/Set.json"] = set_schema(kinds)
+    found["schemas/v1/manifest.json"] = any_manifest_schema([*kinds, "Set"])
     found["schemas/v1/hoststate.json"] = host_state_schema()
     return {name: json.dumps(schema, indent=2) + "\n" for name, schema in found.items()}
 
@@ -121,7 +123,7 @@ def resource_reference() -> str:
                 f" {gone[about.on_delete] if about.ref else ''} |"
             )
         for name, given in cls.inputs.items():
-            lines.append(f"| `{name}` | at creation{' and update' if given.update else ''} | {given.help} | |")
+            lines.append(f"| `{name}` | at creation and update | {given.help} | |")
         for name, computed in cls.computed.items():
             lines.append(f"| `{name}` | computed | {computed.help} | |")
         lines.append("")

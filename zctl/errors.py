@@ -9,17 +9,19 @@ from collections.abc import Iterable
 class ZctlError(Exception):
     """Base of all errors meant for the user.
 
-    `what` says what happened, `resource` names the thing it happened to ("vm web-1"), `remedy` what to do next.
+    `what` says what happened, `resource` names the thing it happened to ("vm web-1"), `remedy` what to do next,
+    `field` which of its fields is meant, by the name that users write.
     """
 
     code = "failed"
     exit_code = 1
 
-    def __init__(self, what: str, *, resource: str = "", remedy: str = "") -> None:
+    def __init__(self, what: str, *, resource: str = "", remedy: str = "", field: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.resource = resource
         self.remedy = remedy
+        self.field = field
 
     def __str__(self) -> str:
         head = f"{self.resource}: {self.what}" if self.resource else self.what
@@ -54,6 +56,12 @@ class Refused(ZctlError):
     """The request is well formed, but a rule or the present state forbids it."""
 
     code = "refused"
+
+
+class NotYet(Refused):
+    """It cannot be decided before hosts that are new, or do not answer, have been looked at."""
+
+    code = "not-yet"
 
 
 class Conflict(ZctlError):

@@ -46,6 +46,12 @@ class FakeHosts:
             found.unreachable = "it does not answer"
             return found
         state = run.state
+        if "kvm_host" in run.steps:
+            seen = {"cpus": 4, "memory_bytes": 8 * GIB, "virt_type": "qemu"}
+            found.results.append(Result(run.connection.uuid, "host", found.host, "changed", "", seen, "kvm_host"))
+        for entry in state["storage"]["storages"]:
+            seen = {"total_bytes": 100 * GIB, "free_bytes": 90 * GIB, "token": "t"}
+            found.results.append(Result(entry["uuid"], "storage", entry["name"], "unchanged", "", seen, "storage"))
         for entry in (*state["storage"]["purge"], *state["vm"]["purge"]):
             concern = "storage" if "path" in entry else "vm"
             found.results.append(Result(entry["uuid"], "volume", entry["name"], "removed", "gone", {}, concern))

@@ -186,7 +186,7 @@ name: z2
 description: another
 """
     said = cloud.ok("apply", "-f", "-", stdin=text)
-    assert "created 3, updated 0, unchanged 0" in said
+    assert "created 6, updated 0, unchanged 0" in said
     runs = len(cloud.hosts.runs)
     assert "created 0, updated 0, unchanged 3" in cloud.ok("apply", "-f", "-", stdin=text)
     assert len(cloud.hosts.runs) == runs, "an unchanged manifest contacted a host"
@@ -196,7 +196,7 @@ description: another
         "-",
         stdin=text.replace("large", "large").replace("instance_offering: small", "instance_offering: large"),
     )
-    assert "cpus 1 -> 2" in said and cloud.rows("vm")[0]["memory"] == 2 * 2**30
+    assert "cpus: 1 -> 2" in said and cloud.rows("vm")[0]["memory"] == 2 * 2**30
     for old, new, words in (
         ("kind: Zone", "kind: Zoen", "did you mean Zone?"),
         ("memory: 2G", "memry: 2G", "did you mean memory?"),

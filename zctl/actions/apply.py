@@ -1,9 +1,10 @@
-"""zctl apply: documents to rows in one transaction, then one run for all hosts concerned."""
+"""zctl plan and zctl apply: documents to rows in one transaction, then one run for all hosts concerned."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlmodel import col
@@ -11,45 +12,31 @@ from sqlmodel import col
 from zctl.actions import hosts, jobs
 from zctl.actions.context import Context
 from zctl.actions.converge import converge
-from zctl.actions.crud import DryRun, reaches_hosts, scope_of
-from zctl.errors import Invalid, NotFound, ZctlError
-from zctl.inventory import outstanding, store
-from zctl.plan.manifest import Document, in_dependency_order
+from zctl.actions.crud import DryRun
+from zctl.actions.intent import Checked, Intent, Options
+from zctl.actions.release import release
+from zctl.errors import Conflict, HostError, ZctlError
+from zctl.inventory import outstanding
+from zctl.plan.changes import Change, Plan, estimate
+from zctl.plan.manifest import Document, Manifest, in_dependency_order
 from zctl.resources.base import Resource, references
 from zctl.resources.host import Host
 from zctl.resources.internal import Outstanding
 from zctl.resources.lookup import look_up
 from zctl.resources.registry import all_classes
+from zctl.resources.spec import validate
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from zctl.resources.job import Job
 
-@dataclass
-class Applied:
-    """What an apply did: one line a document."""
-
-    created: list[str] = field(default_factory=list)
-    updated: dict[str, dict[str, tuple[Any, Any]]] = field(default_factory=dict)
-    unchanged: list[str] = field(default_factory=list)
+Judge = Callable[[Plan], None]
 
 
-def apply(context: Context, documents: list[Document]) -> Applied:
-    """Create what is missing and change what differs. Hosts come first, because placing VMs needs to know them.
-
-    Raises ZctlError; a document with a mistake stops all of them before anything is changed. What fails on a host
-    stays wanted: applying again finishes it.
-    """
-    classes = {cls.__name__: cls for cls in all_classes() if cls.manifest and not cls.read_only}
-    ordered = in_dependency_order(documents, {name: needs(cls) for name, cls in classes.items()})
-    check_all(classes, ordered)
-    done = Applied()
-    early, late = split(ordered)
-    for batch in (early, late):
-        if batch:
-            apply_batch(context, classes, batch, done)
-    finish_outstanding(context)
-    return done
+def document_classes() -> dict[str, type[Resource]]:
+    """The types that manifests describe, by kind."""
+    return {cls.__name__: cls for cls in all_classes() if cls.manifest and not cls.read_only}
 
 
 def needs(cls: type[Resource]) -> set[str]:
@@ -59,99 +46,240 @@ def needs(cls: type[Resource]) -> set[str]:
     found |= {by_noun[given.ref] for given in cls.inputs.values() if given.ref in by_noun}
     if cls.noun == "vm":
         found |= {"L3Network", "IpRange", "DiskOffering", "PrimaryStorage", "Host"}
+    if cls.noun == "nic":
+        found |= {"IpRange"}
     return found - {cls.__name__}
 
 
-def split(ordered: list[Document]) -> tuple[list[Document], list[Document]]:
-    """Everything that hosts need, and what needs hosts: VMs, and what is made for VMs."""
-    late = {"Vm", "Nic", "Volume"}
-    return [d for d in ordered if d.kind not in late], [d for d in ordered if d.kind in late]
+def check_all(documents: list[Document]) -> list[Checked]:
+    """Find every mistake that shows without the database; the documents come back in the order they can be made."""
+    classes = document_classes()
+    checked = []
+    for entry in in_dependency_order(documents, {name: needs(cls) for name, cls in classes.items()}):
+        cls = classes[entry.kind]
+        try:
+            checked.append(Checked(entry, cls, validate(cls, "update", entry.values)))
+        except ZctlError as error:
+            error.what = f"{error.what} [{entry.at(error.field)}]"
+            raise
+    return checked
 
 
-def check_all(classes: dict[str, type[Resource]], documents: list[Document]) -> None:
-    """Find every mistake that shows without the database, before the first change."""
-    from zctl.resources.spec import validate
-
-    for document in documents:
-        with located(document):
-            validate(classes[document.kind], "create", document.values)
-
-
-class located:
-    """Adds file and line of a document to the errors raised within."""
-
-    def __init__(self, document: Document) -> None:
-        self.document = document
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> Literal[False]:
-        if isinstance(error, Invalid | NotFound | ZctlError) and not error.what.startswith(self.document.place):
-            error.what = f"{error.what} [{self.document.place}]"
-        return False
-
-
-def apply_batch(context: Context, classes: dict[str, type[Resource]], documents: list[Document], done: Applied) -> None:
-    """One transaction for a batch of documents, then one run."""
-    pinned = {id(document): pin(context, document) for document in documents}
-    job = None
+def plan(context: Context, manifest: Manifest, options: Options) -> Plan:
+    """What an apply would change. Nothing is stored, no host is contacted."""
+    documents = check_all(manifest.documents)
     try:
         with context.inventory.write() as db:
-            touched: list[Resource] = []
-            for document in documents:
-                with located(document):
-                    touched += apply_one(db, context, classes[document.kind], pinned[id(document)], done)
-            scope = scope_of(db, touched)
-            if context.dry_run:
-                raise DryRun
-            if scope:
-                job = jobs.begin(db, context, "apply", touched[:50], scope, undo=[])
+            intent = Intent(db, options, context.reason)
+            intent.work_out(documents)
+            finish_plan(context, intent)
+            raise DryRun
     except DryRun:
-        return
-    if job is not None:
-        jobs.carry_out(context, job)
+        return intent.plan
 
 
-def pin(context: Context, document: Document) -> dict[str, Any]:
-    """A host's values with its SSH key, unless the inventory knows it already."""
-    if document.kind != "Host" or document.values.get("host_key"):
-        return document.values
-    with context.inventory.read() as db:
-        known = look_up(db, Host, str(document.values.get("name")))
-    return document.values if known is not None else hosts.pin_host_key(context, document.values)
+def finish_plan(context: Context, intent: Intent) -> None:
+    """Add which hosts a run touches and how long it takes."""
+    plan = intent.plan
+    plan.hosts = intent.hosts()
+    unseen = {row.name for row in intent.known.snapshot.all(Host) if row.state == "Connecting"}
+    new = {change.name for change in plan.changes if change.noun == "host" and change.action == "create"}
+    names = {row.id: row.name for row in intent.known.snapshot.all(Host)}
+    domains = {host: sum("vm" in words for words in uuids.values()) for host, uuids in intent.scope.items()}
+    waits = [change for change in plan.changes if change.action == "later"]
+    if waits and domains:
+        busiest = max(domains, key=lambda key: domains[key])
+        domains[busiest] += sum(change.noun == "vm" for change in waits)
+    fresh = len(new | {names[key] for key in intent.scope if names.get(key) in unseen})
+    plan.seconds = estimate(domains, fresh, context.config.forks)
 
 
-def apply_one(
-    db: Session, context: Context, cls: type[Resource], values: dict[str, Any], done: Applied
-) -> list[Resource]:
-    """Create or update one resource; returns the rows that hosts may have to hear of."""
-    row = db.scalars(select(cls).where(col(cls.name) == values.get("name"))).first()
-    if row is None:
-        row, made = store.create(db, cls, values, context.reason)
-        done.created.append(row.label)
-        return made
-    given = {key: value for key, value in values.items() if key != "name"}
-    changes, made = store.update(db, row, given, context.reason)
-    if changes or made:
-        done.updated[row.label] = changes | {part.label: (None, "new") for part in made}
-    else:
-        done.unchanged.append(row.label)
-    return [row, *made] if made or reaches_hosts(cls, changes) else []
+def apply(
+    context: Context,
+    manifest: Manifest,
+    options: Options,
+    *,
+    judge: Judge | None = None,
+    refresh: bool = False,
+    restart: bool = False,
+) -> Plan:
+    """Create what is missing, change what differs, remove what a set no longer has. Returns what was done.
 
-
-def finish_outstanding(context: Context) -> None:
-    """Bring to the hosts what earlier runs could not."""
+    `judge` sees the plan before anything is stored and may raise. A document that cannot be carried out stops all of
+    them before anything is changed; what fails on a host stays wanted, and applying again finishes it.
+    """
+    documents = check_all(manifest.documents)
     if context.dry_run:
+        return plan(context, manifest, options)
+    if refresh:
+        read_hosts(context)
+    failures = finish_outstanding(context)
+    documents = [pinned(context, entry) for entry in documents]
+    if options.prune:
+        release_pruned(context, documents, options)
+    intent = first_pass(context, documents, options, judge, failures)
+    if intent.later or intent.unplugged:
+        second_pass(context, documents, options, intent, failures)
+    if restart:
+        restart_pending(context, intent)
+    if failures:
+        raise together(failures)
+    return intent.plan
+
+
+def first_pass(
+    context: Context, documents: list[Checked], options: Options, judge: Judge | None, failures: list[ZctlError]
+) -> Intent:
+    """Everything that can be decided now: one transaction, one run."""
+    job: Job | None = None
+    try:
+        with context.inventory.write() as db:
+            intent = Intent(db, options, context.reason)
+            intent.work_out(documents)
+            finish_plan(context, intent)
+            if judge:
+                judge(intent.plan)
+            if intent.errors:
+                raise together(intent.errors)
+            if not intent.scope and not intent.plan.changes:
+                raise DryRun
+            job = begin(db, context, intent)
+    except DryRun:
+        return intent
+    run(context, job, failures)
+    return intent
+
+
+def begin(db: Session, context: Context, intent: Intent) -> Job | None:
+    """Write down what is going to be done."""
+    if not intent.scope:
+        return None
+    return jobs.begin(db, context, "apply", intent.touched[:50], intent.scope, undo=[])
+
+
+def run(context: Context, job: Job | None, failures: list[ZctlError]) -> None:
+    """Bring a job to its hosts; what fails there is kept for the end, so that the rest goes on."""
+    if job is None:
         return
+    try:
+        jobs.carry_out(context, job)
+    except HostError as error:
+        failures.append(error)
+
+
+def second_pass(
+    context: Context, documents: list[Checked], options: Options, first: Intent, failures: list[ZctlError]
+) -> None:
+    """What had to wait: VMs for hosts that were new, disks that had to be unplugged before they could be deleted."""
+    if first.unplugged:
+        with context.inventory.read() as db:
+            held = set(db.scalars(select(col(Outstanding.uuid))))
+        if held.intersection(first.unplugged):
+            failures.append(
+                HostError(
+                    "disks that were to be deleted are still plugged in",
+                    resource="apply",
+                    remedy="apply again when their hosts answer",
+                )
+            )
+            options = replace(options, prune=False)
+    with context.inventory.write() as db:
+        intent = Intent(db, options, context.reason)
+        intent.work_out(documents if options.prune else [entry for entry, _error in first.later])
+        failures += [*intent.errors, *(error for _entry, error in intent.later)]
+        job = begin(db, context, intent)
+    run(context, job, failures)
+    done = {(change.noun, change.name) for change in intent.plan.changes}
+    kept = [
+        change
+        for change in first.plan.changes
+        if change.action != "later" and not (change.action == "remove" and (change.noun, change.name) in done)
+    ]
+    first.plan.changes = kept + intent.plan.changes
+    first.touched += intent.touched
+
+
+def together(errors: list[ZctlError]) -> ZctlError:
+    """The first of several errors, saying how many more there are."""
+    first = errors[0]
+    if len(errors) > 1:
+        first.what = f"{first.what} (and {len(errors) - 1} more: {', '.join(e.resource for e in errors[1:6])})"
+        first.remedy = first.remedy or "zctl plan -f FILE lists all of them"
+    return first
+
+
+def pinned(context: Context, entry: Checked) -> Checked:
+    """A new host's document with its SSH key."""
+    if entry.document.kind != "Host" or entry.given.get("host_key"):
+        return entry
+    with context.inventory.read() as db:
+        if look_up(db, Host, entry.given["name"]) is not None:
+            return entry
+    values = hosts.pin_host_key(context, entry.document.values)
+    return replace(entry, document=replace(entry.document, values=values))
+
+
+def release_pruned(context: Context, documents: list[Checked], options: Options) -> None:
+    """Clean the hosts that are about to be pruned, while they are still known."""
+    try:
+        with context.inventory.write() as db:
+            intent = Intent(db, options)
+            intent.work_out(documents)
+            raise DryRun
+    except DryRun:
+        if intent.errors:
+            return
+    removed = {(change.noun, change.name) for change in intent.plan.changes if change.action == "remove"}
+
+    def ids(noun: str) -> list[str]:
+        rows = [row for cls in all_classes() if cls.noun == noun for row in intent.known.snapshot.all(cls)]
+        return [row.id for row in rows if (noun, row.name) in removed]
+
+    release(context, ids("host"), ids("primary-storage"))
+
+
+def read_hosts(context: Context) -> None:
+    """See the hosts as they are now before anything is compared; those that do not answer are warned of."""
+    for name, problem in hosts.refresh(context, []).items():
+        context.warn(f"host {name}: {problem}")
+
+
+def restart_pending(context: Context, intent: Intent) -> None:
+    """Restart the VMs of this apply for which something waits."""
+    from zctl.actions import vms
+
+    vms.restart_pending(context, [row.id for row in intent.touched if row.noun == "vm"])
+
+
+def removals(plan: Plan) -> list[Change]:
+    """What a plan would remove."""
+    return [change for change in plan.changes if change.action == "remove"]
+
+
+def same_removals(expected: list[Change]) -> Judge:
+    """A judge that refuses to remove anything but what was agreed to."""
+    agreed = {change.label for change in expected}
+
+    def judge(plan: Plan) -> None:
+        new = [change.label for change in removals(plan) if change.label not in agreed]
+        if new:
+            raise Conflict(f"{new[0]} would be removed too", remedy="somebody changed the inventory: look again")
+
+    return judge
+
+
+def finish_outstanding(context: Context) -> list[ZctlError]:
+    """Bring to the hosts what earlier runs could not; returns what is in the way."""
     with context.inventory.read() as db:
         waiting = sorted(set(db.scalars(select(col(Outstanding.host_id)))))
         waiting = [key for key in waiting if (host := db.get(Host, key)) is not None and host.state != "Maintenance"]
     if not waiting:
-        return
+        return []
     context.say(f"{len(waiting)} hosts have something outstanding from before")
     report = converge(context, waiting, "apply")
-    for key in waiting:
-        problem = report.problem(key, {outstanding.EVERYTHING})
-        if problem is not None:
-            raise jobs.first_error([(report.hosts[key].host if key in report.hosts else key, problem)])
+    problems = ((key, report.problem(key, {outstanding.EVERYTHING})) for key in waiting)
+    return [
+        jobs.first_error([(report.hosts[key].host if key in report.hosts else key, problem)])
+        for key, problem in problems
+        if problem is not None
+    ]

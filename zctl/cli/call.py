@@ -147,6 +147,7 @@ def add_command(
     mutating: bool = False,
     listing: bool = False,
     help: str = "",
+    formats: tuple[str, ...] = FORMATS,
 ) -> None:
     """Register `body(call, **own)` as a command with the shared options.
 
@@ -165,8 +166,8 @@ def add_command(
         }
         call = Call(**taken)
         with Guard(call):
-            if call.output not in FORMATS:
-                raise Misuse(f"there is no output format {call.output!r}", remedy=f"formats: {', '.join(FORMATS)}")
+            if call.output not in formats:
+                raise Misuse(f"there is no output format {call.output!r}", remedy=f"formats: {', '.join(formats)}")
             body(call, **values)
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

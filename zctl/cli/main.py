@@ -14,13 +14,21 @@ from zctl import __version__
 
 HERE = Path(__file__).parent
 COMMANDS = {
-    "apply": "Create and update resources from manifests.",
+    "apply": "Create, change and remove resources as manifests say.",
     "converge": "Bring hosts to what the inventory wants.",
+    "export": "Write the inventory as manifests.",
     "init": "Make the inventory, or bring its schema up to date.",
     "lab": "Throwaway real hosts for trying zctl and for tests.",
+    "plan": "Say what an apply would change, or how hosts differ from the inventory.",
     "refresh": "Read the state of VMs back from the hosts.",
     "version": "Print the version.",
     "wait": "Wait until a resource is in a state, or a VM answers.",
+}
+MODULES = {
+    "apply": "zctl.cli.manifests",
+    "export": "zctl.cli.manifests",
+    "lab": "zctl.cli.lab",
+    "plan": "zctl.cli.manifests",
 }
 
 
@@ -40,7 +48,7 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name, loaded now."""
         if cmd_name in COMMANDS:
-            module = import_module("zctl.cli.lab" if cmd_name == "lab" else "zctl.cli.top")
+            module = import_module(MODULES.get(cmd_name, "zctl.cli.top"))
             return typer.main.get_command(module.app if cmd_name == "lab" else module.apps()[cmd_name])
         from zctl.cli.nouns import noun_app
         from zctl.resources.registry_index import foreign_nouns, noun_files

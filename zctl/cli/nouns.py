@@ -112,16 +112,15 @@ def field_parameters(cls: type[Resource], purpose: Any) -> list[Parameter]:
             continue
         found.append(field_parameter(cls, public, field, attrs(cls)[field], purpose))
     for name, given in cls.inputs.items():
-        if purpose == "create" or given.update:
-            many = str(given.type).startswith("list")
-            kind: Any = list[str] | None if many else (str | None)
-            option = typer.Option(
-                given.option or "--" + name.replace("_", "-"),
-                help=sentence(given.help),
-                show_default=False,
-                autocompletion=names_of(given.ref) if given.ref else None,
-            )
-            found.append(Parameter(name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=None))
+        many = str(given.type).startswith("list")
+        kind: Any = list[str] | None if many else (str | None)
+        option = typer.Option(
+            given.option or "--" + name.replace("_", "-"),
+            help=sentence(given.help),
+            show_default=False,
+            autocompletion=names_of(given.ref) if given.ref else None,
+        )
+        found.append(Parameter(name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=None))
     if cls.manifest:
         words = "KEY=VALUE; may be repeated." + (" KEY= takes it away." if purpose == "update" else "")
         found.append(

@@ -1,8 +1,8 @@
-"""Commands that belong to no noun: init, apply, converge, refresh, wait, version."""
+"""Commands that belong to no noun: init, converge, refresh, wait, version."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -25,62 +25,6 @@ def init(call: Call) -> None:
 
     done = initialise(call.config.url)
     call.done(f"inventory {shown(call.config.url)}: {done}")
-
-
-def apply(
-    call: Call,
-    files: Annotated[
-        list[str],
-        typer.Option(
-            "--file",
-            "-F",
-            "-f",
-            help="Manifest, folder of manifests, or - for stdin; may be repeated.",
-            show_default=False,
-        ),
-    ],
-) -> None:
-    """Create and update resources from manifests, in one run."""
-    from zctl.actions.apply import apply as run
-    from zctl.plan.manifest import read
-    from zctl.resources.registry import all_classes
-
-    kinds = [cls.__name__ for cls in all_classes() if cls.manifest and not cls.read_only]
-    documents = read(files, kinds)
-    done = run(call.context(), documents)
-    if call.output in ("json", "yaml"):
-        from zctl.cli.output import dump
-
-        dump(
-            call.output,
-            {
-                "created": done.created,
-                "updated": {k: {f: list(map(str, v)) for f, v in c.items()} for k, c in done.updated.items()},
-                "unchanged": done.unchanged,
-            },
-        )
-        return
-    print_applied(call, done)
-
-
-def print_applied(call: Call, done: Any) -> None:
-    """One line for each change, one for the sum."""
-    from zctl.cli.output import text_of
-
-    would = "would be " if call.dry_run else ""
-    if not call.quiet:
-        for label in done.created:
-            print(f"+ {label}")
-        for label, changes in done.updated.items():
-            print(
-                f"~ {label}: "
-                + ", ".join(
-                    f"{key} {text_of(old) or '-'} -> {text_of(new) or '-'}" for key, (old, new) in changes.items()
-                )
-            )
-        print(
-            f"{would}created {len(done.created)}, {would}updated {len(done.updated)}, unchanged {len(done.unchanged)}"
-        )
 
 
 def converge(
@@ -172,7 +116,6 @@ def apps() -> dict[str, typer.Typer]:
     for name, body, mutating in (
         ("version", version, False),
         ("init", init, False),
-        ("apply", apply, True),
         ("converge", converge, True),
         ("refresh", refresh, False),
         ("wait", wait, False),

@@ -55,7 +55,7 @@ def work_out(db: Session, roots: list[Resource], cascade: bool) -> Removal:
                         removal.detached.append((child, name))
                     else:
                         visit(child, False)
-        if is_root:
+        if is_root and not goes_with_another(row, roots):
             row.check_delete(db)
         removal.rows.append(row)
 
@@ -63,6 +63,12 @@ def work_out(db: Session, roots: list[Resource], cascade: bool) -> Removal:
         visit(root, True)
     removal.detached = [(row, name) for row, name in removal.detached if row.id not in seen]
     return removal
+
+
+def goes_with_another(row: Resource, roots: list[Resource]) -> bool:
+    """Whether the row belongs to another one that is deleted too, so that its own objections do not count."""
+    going = {root.id for root in roots}
+    return any(getattr(row, name) in going and row.on_parent_delete(name) != "refuse" for name in references(type(row)))
 
 
 def delete(db: Session, removal: Removal, snapshot: Snapshot, reason: str | None) -> Scope:

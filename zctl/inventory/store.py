@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, inspect, select
 from sqlmodel import col
 
-from zctl.errors import Invalid, Refused
+from zctl.errors import Invalid, NotFound, Refused
 from zctl.inventory.lease import owner
 from zctl.resources.base import Resource, attrs, now, public_name
 from zctl.resources.event import Event
@@ -67,43 +67,50 @@ def resolve(db: Session, cls: type[Resource], given: dict[str, Any]) -> dict[str
     for public, value in given.items():
         field = known[public]
         about = attrs(cls)[field]
-        columns[field] = find(db, resource_class(about.ref), value).id if about.ref and value is not None else value
+        columns[field] = named(db, about.ref, value, public) if about.ref and value is not None else value
     return columns
+
+
+def named(db: Session, noun: str, text: str, field: str) -> str:
+    """The id of the resource that a field names. Raises NotFound with the field."""
+    try:
+        return find(db, resource_class(noun), text).id
+    except NotFound as error:
+        error.field = field
+        raise
 
 
 def resolve_inputs(db: Session, cls: type[Resource], inputs: dict[str, Any]) -> None:
     """Fail early for an input that names what does not exist."""
     for name, about in cls.inputs.items():
         if about.ref and inputs.get(name):
-            find(db, resource_class(about.ref), inputs[name])
+            named(db, about.ref, inputs[name], name)
 
 
 def update(
     db: Session, row: Resource, values: dict[str, Any], reason: str | None = None
 ) -> tuple[dict[str, tuple[Any, Any]], list[Resource]]:
-    """Change a resource in place. Returns the changed fields (old, new) and rows made by it; both may be empty.
+    """Change a resource in place. Returns the changed fields (old, new) and the rows made by it, or changed with it.
 
     `values` may repeat what already holds, also for fields that cannot change. Raises Invalid or Refused.
     """
     cls = type(row)
-    tags = values.get("tags")
-    unchanging = without_what_holds(db, row, {key: value for key, value in values.items() if key != "tags"})
-    given = validate(cls, "update", unchanging)
+    given = validate(cls, "update", values)
+    tags = given.pop("tags", None)
     inputs = {name: given.pop(name, None) for name in cls.inputs}
     before = {field: getattr(row, field) for field in attrs(cls)}
-    columns = resolve(db, cls, given)
+    columns = changeable(cls, row, resolve(db, cls, given))
     changed = {field for field, value in columns.items() if before[field] != value}
     if "name" in changed and look_up(db, cls, columns["name"]) is not None:
         raise Refused("exists already", resource=f"{cls.noun} {columns['name']}", remedy="choose another name")
     with db.no_autoflush:
         for field in changed:
             setattr(row, field, columns[field])
-        made = row.revise(db, inputs, changed)
+        parts = row.revise(db, inputs, changed, set(columns))
         differences = {public_name(f): (old, getattr(row, f)) for f, old in before.items() if getattr(row, f) != old}
         if differences:
             row.check(db)
-    for part in list(made):
-        made += insert(db, part, {})[1:]
+    made = store_parts(db, parts)
     tag_changes = set_tags(db, row, tags)
     if "name" in changed:
         for tag in db.scalars(select(Tag).where(col(Tag.resource_id) == row.id)):
@@ -119,32 +126,35 @@ def update(
     return differences | tag_changes, made
 
 
-def without_what_holds(db: Session, row: Resource, values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the create-only values that the row has already, so that a manifest can be applied again."""
-    cls = type(row)
-    create_only = {
-        public: field for public, field in settable(cls, "create").items() if attrs(cls)[field].when == "create"
-    }
-    inputs_once = {name for name, about in cls.inputs.items() if not about.update}
-    kept = {}
-    for public, value in values.items():
-        if public in inputs_once:
+def store_parts(db: Session, parts: list[Resource]) -> list[Resource]:
+    """Store what an update made, and what it changed beside its own row."""
+    made: list[Resource] = []
+    for part in parts:
+        if inspect(part).persistent:
+            part.check(db)
+            touch(db, part)
+            made.append(part)
+        else:
+            made += insert(db, part, {})
+    return made
+
+
+def changeable(cls: type[Resource], row: Resource, columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns that may change; raises Refused when one that never can would have to."""
+    found = {}
+    for field, given in columns.items():
+        about, value = attrs(cls)[field], cls.canonical(field, given)
+        if about.when == "create":
+            if value is not None and value != getattr(row, field):
+                raise Refused(
+                    f"{public_name(field)} cannot be changed after creation",
+                    resource=row.label,
+                    remedy=about.instead or f"make a new {cls.noun} beside it, then delete this one",
+                    field=public_name(field),
+                )
             continue
-        if public in create_only and value is not None:
-            checked = validate(cls, "create", {**minimal(cls, row), public: value}).get(public)
-            if resolve(db, cls, {public: checked})[create_only[public]] == getattr(row, create_only[public]):
-                continue
-        kept[public] = value
-    return kept
-
-
-def minimal(cls: type[Resource], row: Resource) -> dict[str, Any]:
-    """A legal creation of the same kind, so that one field can be validated by itself."""
-    return {
-        public: getattr(row, field)
-        for public, field in settable(cls, "create").items()
-        if getattr(row, field) is not None
-    }
+        found[field] = value
+    return found
 
 
 def touch(db: Session, row: Resource) -> None:

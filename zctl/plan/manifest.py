@@ -1,66 +1,90 @@
-"""Manifests: documents out of YAML, with their places, in an order in which they can be made. Pure but for reading."""
+"""Manifests: documents out of YAML, with the places of their fields, in an order in which they can be made.
+
+Pure but for reading files.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from zctl.errors import Invalid, did_you_mean
+from zctl.errors import Invalid, Misuse, did_you_mean
+from zctl.plan import manifest_set
+from zctl.plan.manifest_set import SET, Layers
+from zctl.plan.yaml_text import Mapping, documents
 
 MAX_BYTES = 32 * 2**20
 API_VERSION = "zctl/v1"
-KEYS = ("apiVersion", "kind", "name", "tags", "description", "spec")
+KEYS = ("apiVersion", "kind", "name", "tags", "description", "template", "spec")
 
 
 @dataclass(frozen=True)
 class Document:
-    """One resource as written: its kind, its values by public name, and where it stands."""
+    """One resource as written: its kind, its values by public name, where it stands, and where each field stands."""
 
     kind: str
     values: dict[str, Any]
     place: str
+    lines: dict[str, str] = field(default_factory=dict)
+
+    def at(self, name: str) -> str:
+        """file:line of a field, or of the document."""
+        return self.lines.get(name, self.place)
 
 
-class Loader(yaml.SafeLoader):
-    """YAML without aliases and without duplicate keys: neither belongs into a manifest."""
+@dataclass(frozen=True)
+class Manifest:
+    """All documents of one call, and the set that they belong to ('' for none)."""
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse aliases, which can make a small file explode."""
-        if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.constructor.ConstructorError(
-                None, None, "aliases are not allowed in manifests", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """Refuse a key given twice."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    documents: list[Document]
+    set_name: str = ""
 
 
-def read(sources: list[str], kinds: list[str]) -> list[Document]:
-    """All documents of files, folders (their *.yaml and *.yml) and '-' (stdin). Raises Invalid with file and line."""
-    found = []
-    for source in sources:
-        for place, text in texts(source):
-            found += parse(text, place, kinds)
-    if not found:
+@dataclass(frozen=True)
+class Raw:
+    """A document before variables, defaults and templates."""
+
+    value: Mapping
+    file: str
+
+    def at(self, line: int) -> str:
+        """file:line."""
+        return f"{self.file}:{line}"
+
+
+def read(
+    sources: list[str],
+    kinds: list[str],
+    *,
+    set_name: str = "",
+    variables: dict[str, Any] | None = None,
+    given: dict[str, str] | None = None,
+) -> Manifest:
+    """All documents of files, folders (their *.yaml and *.yml) and '-' (stdin).
+
+    `variables` come from files and the environment, `given` from the command line: each of these must be used.
+    Raises Invalid with file, line, field and the legal values.
+    """
+    raws = [raw for source in sources for name, text in texts(source) for raw in parse(text, name)]
+    layers = manifest_set.collect([raw for raw in raws if raw.value.get("kind") == SET], kinds)
+    if set_name and layers.name not in ("", set_name):
+        raise Misuse(f"the documents belong to the set {layers.name}, not {set_name}", remedy="leave --set out")
+    layers.variables |= (variables or {}) | (given or {})
+    found = [document(raw, layers, kinds) for raw in raws if raw.value.get("kind") != SET]
+    unused = sorted(set(given or {}) - layers.used)
+    if unused:
+        hint = did_you_mean(unused[0], layers.used)
+        raise Misuse(
+            f"no document uses the variable {unused[0]}", remedy=hint or "write it as ${var." + unused[0] + "}"
+        )
+    name = layers.name or set_name
+    if not found and not name:
         raise Invalid(f"there is no document in {', '.join(sources)}", remedy="a document begins with kind: and name:")
     check_unique(found)
-    return found
+    return Manifest(found, name)
 
 
 def texts(source: str) -> Iterator[tuple[str, str]]:
@@ -83,64 +107,67 @@ def texts(source: str) -> Iterator[tuple[str, str]]:
             raise Invalid(f"{file} is not UTF-8 text") from None
 
 
-def parse(text: str, place: str, kinds: list[str]) -> list[Document]:
-    """The documents in one YAML text."""
+def parse(text: str, file: str) -> Iterator[Raw]:
+    """The documents in one YAML text; empty ones are left out."""
     if len(text) > MAX_BYTES:
-        raise Invalid(f"{place} is larger than {MAX_BYTES // 2**20} MiB", remedy="split it")
-    loader = Loader(text)
-    found = []
-    try:
-        while loader.check_node():
-            node = loader.get_node()
-            where = f"{place}:{node.start_mark.line + 1 if node else 1}"
-            value = loader.construct_document(node)
-            if value is not None:
-                found.append(document(value, where, kinds))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise Invalid(f"{error.problem or 'not YAML'} [{place}{f':{mark.line + 1}' if mark else ''}]") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Invalid(
-            f"not YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__} [{place}]"
-        ) from None
-    finally:
-        loader.dispose()
-    return found
+        raise Invalid(f"{file} is larger than {MAX_BYTES // 2**20} MiB", remedy="split it")
+    for value, line in documents(text, file):
+        if value is None:
+            continue
+        if not isinstance(value, Mapping):
+            raise Invalid(f"a document is a mapping with kind, name and spec [{file}:{line}]")
+        yield Raw(value, file)
 
 
-def document(value: Any, where: str, kinds: list[str]) -> Document:
-    """One document: kind, name, description and tags at the top, the rest under spec."""
-    if not isinstance(value, dict):
-        raise Invalid(f"a document is a mapping with kind, name and spec [{where}]")
+def document(raw: Raw, layers: Layers, kinds: list[str]) -> Document:
+    """One document: kind, name, description, tags and template at the top, the rest under spec."""
+    value = raw.value
+    check_top(raw, kinds)
+    kind, where = value["kind"], raw.at(value.line)
+    spec = value.get("spec") if value.get("spec") is not None else Mapping(value.line)
+    name = layers.filled(value.get("name"), raw.at(value.lines.get("name", value.line)))
+    if not isinstance(name, str):
+        raise Invalid(f"{kind}: name is missing or not text [{raw.at(value.lines.get('name', value.line))}]")
+    if not isinstance(spec, Mapping):
+        raise Invalid(f"{kind} {name}: spec is not a mapping [{raw.at(value.lines['spec'])}]")
+    for key in ("name", "description", "tags", "template"):
+        if key in spec:
+            raise Invalid(f"{key} belongs at the top of the document, not under spec [{raw.at(spec.lines[key])}]")
+    values, lines = layers.below(kind, value.get("template"), raw.at(value.lines.get("template", value.line)))
+    for key, entry in spec.items():
+        lines[key] = raw.at(spec.lines[key])
+        values[key] = layers.filled(entry, lines[key])
+    for key in ("description", "tags"):
+        if key in value:
+            lines[key] = raw.at(value.lines[key])
+            entry = layers.filled(value[key], lines[key])
+            values[key] = {**values.get(key, {}), **entry} if isinstance(entry, dict) else entry
+    values["name"] = name
+    lines["name"] = raw.at(value.lines["name"])
+    return Document(kind, values, where, lines)
+
+
+def check_top(raw: Raw, kinds: list[str]) -> None:
+    """Raise Invalid for unknown keys, kinds and versions."""
+    value = raw.value
     for key in value:
         if key not in KEYS:
             raise Invalid(
-                f"there is no key {key!r} at the top of a document [{where}]",
+                f"there is no key {key!r} at the top of a document [{raw.at(value.lines[key])}]",
                 remedy=did_you_mean(key, KEYS) or "fields go under spec:",
             )
     kind = value.get("kind")
     if kind not in kinds:
+        where = raw.at(value.lines.get("kind", value.line))
         raise Invalid(
             f"there is no kind {kind!r} [{where}]" if kind else f"kind is missing [{where}]",
-            remedy=did_you_mean(str(kind), kinds) or "kinds: " + ", ".join(kinds),
+            remedy=did_you_mean(str(kind), [*kinds, SET]) or "kinds: " + ", ".join([*kinds, SET]),
         )
     if value.get("apiVersion", API_VERSION) != API_VERSION:
         raise Invalid(
-            f"apiVersion {value['apiVersion']!r} is not {API_VERSION} [{where}]",
+            f"apiVersion {value['apiVersion']!r} is not {API_VERSION} [{raw.at(value.lines['apiVersion'])}]",
             remedy="a newer manifest needs a newer zctl",
         )
-    if not isinstance(value.get("name"), str):
-        raise Invalid(f"{kind}: name is missing or not text [{where}]")
-    spec = value.get("spec") or {}
-    if not isinstance(spec, dict):
-        raise Invalid(f"{kind} {value['name']}: spec is not a mapping [{where}]")
-    values = dict(spec)
-    for key in ("name", "description", "tags"):
-        if key in spec:
-            raise Invalid(f"{key} belongs at the top of the document, not under spec [{where}]")
-        if key in value:
-            values[key] = value[key]
-    return Document(kind, values, where)
 
 
 def check_unique(documents: list[Document]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -31,6 +31,7 @@ HOSTNAME_RULE = (
 When = Literal["create", "always", "never"]
 Listed = Literal["list", "wide", "show", "hidden"]
 OnDelete = Literal["refuse", "cascade", "owned", "detach"]
+Impact = Literal["live", "restart", "data-moving", "replace", "remove"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Attr:
     `on_delete` what happens to this row when that one is deleted: it forbids it, goes with it when the user says
     so (cascade), goes with it as its part (owned), or loses the reference (detach). `auto` marks a field that is
     allocated or derived when it is not given, `needed` one that a user must give though the column may be empty.
+    `impact` is what a change of it means for what runs, `instead` what to do when it can never change.
     """
 
     help: str
@@ -54,11 +56,16 @@ class Attr:
     pattern: str = ""
     needed: bool = False
     max_length: int | None = None
+    impact: Impact = "live"
+    instead: str = ""
 
 
 @dataclass(frozen=True)
 class Input:
-    """Something a user gives at creation that is not a column: a VM's networks, a range's CIDR."""
+    """Something a user gives that is not a column: a VM's networks, a range's CIDR.
+
+    The type's `holds` tells whether a row has it already, its `revise` brings a change about.
+    """
 
     type: Any
     help: str
@@ -66,7 +73,7 @@ class Input:
     unit: Literal["", "bytes"] = ""
     ref: str = ""
     option: str = ""
-    update: bool = False
+    impact: Impact = "live"
 
 
 def now() -> datetime:
@@ -89,6 +96,8 @@ def attr(
     max_length: int = 255,
     text: bool = False,
     needed: bool = False,
+    impact: Impact = "live",
+    instead: str = "",
     **column: Any,
 ) -> Any:
     """Declare a field. Further keywords (ge, le, unique, index, default_factory ...) go to sqlmodel's Field.
@@ -105,7 +114,7 @@ def attr(
         column.setdefault("sa_type", String(max_length))
     length = getattr(column.get("sa_type"), "length", None)
     pattern = column.pop("regex", "")
-    about = Attr(help, when, listed, unit, ref, on_delete, auto, choices, pattern, needed, length)
+    about = Attr(help, when, listed, unit, ref, on_delete, auto, choices, pattern, needed, length, impact, instead)
     return Field(default, schema_extra={"json_schema_extra": {"attr": about}}, **column)
 
 
@@ -192,6 +201,11 @@ class Resource(SQLModel):
         """The one way to make a row: table models do not validate by themselves."""
         return cls.model_validate(values)
 
+    @classmethod
+    def canonical(cls, field: str, value: Any) -> Any:
+        """A user's value of a field as it is stored: what is only written differently is not a change. Pure."""
+        return value
+
     def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
         """Fill what was not given and return further rows to be made with this one. May raise Refused."""
         return []
@@ -206,9 +220,33 @@ class Resource(SQLModel):
         """What happens to this row when the one its reference `field` points to is deleted."""
         return references(type(self))[field].on_delete
 
-    def revise(self, db: Session, inputs: dict[str, Any], changed: set[str]) -> list[Resource]:
-        """Carry out an update's inputs that are not columns, and what follows from changed fields; returns new rows."""
+    def revise(self, db: Session, inputs: dict[str, Any], changed: set[str], given: Set[str]) -> list[Resource]:
+        """Carry out an update's inputs that are not columns, and what follows from changed fields.
+
+        `given` are all fields that the user named, also those that hold already. Returns the rows that are to be
+        made, and the other rows that were changed.
+        """
         return []
+
+    def exported(self, snapshot: Snapshot, spec: dict[str, Any]) -> dict[str, Any] | None:
+        """What a manifest says of the row so that it is made again just so: `spec` holds its settable fields.
+
+        None when it comes with another row. Pure.
+        """
+        return spec
+
+    def holds(self, snapshot: Snapshot, inputs: dict[str, Any]) -> bool:
+        """Whether the row has what these inputs ask for, so that nothing needs to be revised. Pure."""
+        return not inputs
+
+    def surplus(self, snapshot: Snapshot, inputs: dict[str, Any]) -> list[Any]:
+        """The parts of this row that these inputs no longer ask for. Pure."""
+        return []
+
+    def impact(self, changes: dict[str, tuple[Any, Any]]) -> dict[str, Impact]:
+        """What changing these fields (public name: old, new) means for what runs; the row is as it was before. Pure."""
+        by_name = {public_name(name): about.impact for name, about in attrs(type(self)).items()}
+        return {name: by_name.get(name, "live") for name in changes}
 
     @staticmethod
     def desired(snapshot: Snapshot, host: str) -> list[Fragment]:

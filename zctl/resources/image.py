@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import String
 
@@ -42,6 +43,13 @@ class Image(Resource, table=True):
         None, help="virtual size, the least a root volume may have", when="never", listed="list", unit="bytes"
     )
     file_size: int | None = attr(None, help="size of the file", when="never", unit="bytes")
+
+    @classmethod
+    def canonical(cls, field: str, value: Any) -> Any:
+        """A file's path is stored from the root on."""
+        if field == "source" and isinstance(value, str) and not value.startswith(("http://", "https://")):
+            return str(Path(value.removeprefix("file://")).expanduser().absolute())
+        return value
 
     def prepare(self, db: Session, inputs: dict[str, object]) -> list[Resource]:
         """Look at the source before anything is written: missing, truncated or changed files end here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from ipaddress import IPv4Address, ip_network
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,7 +29,7 @@ class IpRange(Resource, table=True):
     """Addresses of an l3-network that zctl may give to VMs."""
 
     l3_network_id: str = ref(
-        "l3-network", help="the l3-network it belongs to", when="create", listed="list", on_delete="cascade"
+        "l3-network", help="the l3-network it belongs to", when="create", listed="list", on_delete="owned"
     )
     start: str = attr("", help="first address", when="create", listed="list", sa_type=String(39), auto=True)
     end: str = attr("", help="last address", when="create", listed="list", sa_type=String(39), auto=True)
@@ -37,10 +38,11 @@ class IpRange(Resource, table=True):
     computed = {"addresses": Computed("how many addresses it spans", _sizes)}
 
     @classmethod
-    def of(cls, network: L3Network, name: str, *, cidr: str = "", start: str = "", end: str = "") -> Self:
-        """A range made together with its network."""
-        row = cls.build(name=name, l3_network_id=network.id, start=start, end=end)
-        row.fill(network, cidr)
+    def of(cls, network: L3Network, name: str, text: str) -> Self:
+        """A range given with its network, as START-END or a CIDR."""
+        start, _, end = (part.strip() for part in text.partition("-"))
+        row = cls.build(name=name, l3_network_id=network.id, start=start if end else "", end=end)
+        row.fill(network, "" if end else text)
         return row
 
     def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
@@ -49,6 +51,39 @@ class IpRange(Resource, table=True):
         assert network is not None
         self.fill(network, inputs.get("cidr") or "")
         return []
+
+    def revise(self, db: Session, inputs: dict[str, Any], changed: set[str], given: Set[str]) -> list[Resource]:
+        """A CIDR is first and last address written otherwise: neither can change."""
+        network = db.get(L3Network, self.l3_network_id)
+        assert network is not None
+        if inputs.get("cidr") and not self.spans(network, inputs["cidr"]):
+            raise Refused(
+                "cidr cannot be changed after creation",
+                resource=self.label,
+                remedy="make another ip-range beside it, then delete this one",
+                field="cidr",
+            )
+        return []
+
+    def holds(self, snapshot: Snapshot, inputs: dict[str, Any]) -> bool:
+        """Whether it spans the block asked for."""
+        network = snapshot.need(L3Network, self.l3_network_id)
+        return not inputs.get("cidr") or self.spans(network, inputs["cidr"])
+
+    def spans(self, network: L3Network, cidr: str) -> bool:
+        """Whether its addresses are those of that block."""
+        other = IpRange.of(network, "", cidr)
+        return (other.start, other.end) == (self.start, self.end)
+
+    def check_delete(self, db: Session) -> None:
+        """A range whose addresses are in use stays."""
+        from zctl.resources.nic import Nic
+
+        for nic in db.scalars(select(Nic).where(col(Nic.l3_network_id) == self.l3_network_id).order_by(col(Nic.name))):
+            if nic.ip and IPv4Address(self.start) <= IPv4Address(nic.ip) <= IPv4Address(self.end):
+                raise Refused(
+                    f"its address {nic.ip} belongs to {nic.label}", resource=self.label, remedy="delete that card first"
+                )
 
     def fill(self, network: L3Network, cidr: str) -> None:
         """Set start and end from a CIDR where one is given, without the subnet's own network and broadcast address."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections.abc import Set
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -62,17 +65,59 @@ class L3Network(Resource, table=True):
         ),
     }
 
+    @classmethod
+    def canonical(cls, field: str, value: Any) -> Any:
+        """Subnets are stored in their usual form."""
+        return str(parse_subnet("l3-network", value)) if field == "cidr" and value else value
+
     def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
         """Make the ranges given with the network."""
         from zctl.resources.ip_range import IpRange
 
         self.cidr = str(parse_subnet(self.label, self.cidr))
+        return [
+            IpRange.of(self, f"{self.name}-{number}"[-63:], text)
+            for number, text in enumerate(inputs.get("ranges") or [], start=1)
+        ]
+
+    def revise(self, db: Session, inputs: dict[str, Any], changed: set[str], given: Set[str]) -> list[Resource]:
+        """Make the ranges that are asked for and missing."""
+        from zctl.resources.ip_range import IpRange
+
+        if inputs.get("ranges") is None:
+            return []
+        present = list(db.scalars(select(IpRange).where(col(IpRange.l3_network_id) == self.id)))
+        names = set(db.scalars(select(col(IpRange.name))))
         made: list[Resource] = []
-        for number, text in enumerate(inputs.get("ranges") or [], start=1):
-            start, _, end = text.partition("-")
-            given = {"start": start.strip(), "end": end.strip()} if end else {"cidr": text}
-            made.append(IpRange.of(self, f"{self.name}-{number}"[-63:], **given))
+        for row in (IpRange.of(self, "", text) for text in inputs["ranges"]):
+            if not any((row.start, row.end) == (there.start, there.end) for there in present):
+                numbered = (f"{self.name}-{number}"[-63:] for number in itertools.count(1))
+                row.name = next(name for name in numbered if name not in names)
+                names.add(row.name)
+                made.append(row)
         return made
+
+    def holds(self, snapshot: Snapshot, inputs: dict[str, Any]) -> bool:
+        """Whether it has just the ranges asked for."""
+        from zctl.resources.ip_range import IpRange
+
+        present = {(row.start, row.end) for row in snapshot.by(IpRange, "l3_network_id", self.id)}
+        wanted = {(row.start, row.end) for row in (IpRange.of(self, "", text) for text in inputs.get("ranges") or [])}
+        return wanted <= present and not self.surplus(snapshot, inputs)
+
+    def surplus(self, snapshot: Snapshot, inputs: dict[str, Any]) -> list[Any]:
+        """Ranges that came with the network and are not asked for any more."""
+        from zctl.resources.ip_range import IpRange
+
+        if inputs.get("ranges") is None:
+            return []
+        wanted = {(row.start, row.end) for row in (IpRange.of(self, "", text) for text in inputs["ranges"])}
+        own = re.compile(re.escape(self.name[-56:]) + r"-\d+$")
+        return [
+            row
+            for row in snapshot.by(IpRange, "l3_network_id", self.id)
+            if (row.start, row.end) not in wanted and own.search(row.name)
+        ]
 
     def check(self, db: Session) -> None:
         """Gateway and DHCP address lie in the subnet; networks on one l2 do not overlap."""

@@ -75,6 +75,11 @@ class Nic(Resource, table=True):
         self.ip = self._free_address(db, network, self.ip)
         return []
 
+    def exported(self, snapshot: Snapshot, spec: dict[str, Any]) -> dict[str, Any] | None:
+        """Cards of adopted VMs stay with these."""
+        vm = snapshot.get(Vm, self.vm_id)
+        return None if vm is None or vm.adopted or self.bridge is not None else spec
+
     def check(self, db: Session) -> None:
         """The VM's host must have the network."""
         from zctl.resources.room import network_problem

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 from sqlmodel import col
 
-from zctl.errors import Invalid, Refused
+from zctl.errors import Invalid, NotYet, Refused
 from zctl.plan.placement import Demand, Room, place, reserved_memory, shortages
 from zctl.resources.cluster import Cluster
 from zctl.resources.host import Host
@@ -23,6 +23,9 @@ from zctl.units import format_size
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
+
+UNSEEN = ("Connecting", "Disconnected")
+"""States of hosts that may have room as soon as they are reached"""
 
 
 def choose_storage(db: Session, label: str, vm: Vm | None, name: str | None = None) -> PrimaryStorage:
@@ -150,7 +153,8 @@ def choose_host(db: Session, vm: Vm, storage: PrimaryStorage, disk: int, network
     choice = place(found, Demand(vm.cpus or 1, vm.memory or 0, disk))
     if choice.host is None:
         reasons = ". ".join(choice.reasons) or "there are no hosts"
-        raise Refused(
+        unseen = db.scalars(select(col(Host.id)).where(col(Host.state).in_(UNSEEN)))
+        raise (NotYet if {room.host for room in found}.intersection(unseen) else Refused)(
             f"no host has room: {reasons}",
             resource=vm.label,
             remedy="free something, add a host, or raise the cluster's overcommit",
@@ -211,7 +215,8 @@ def require_room(db: Session, label: str, storage_id: str, host_id: str | None, 
         raise Refused(trouble, resource=label)
     if total is None or used + size > total:
         free = format_size(max(0, (total or 0) - used)) or "none"
-        raise Refused(
+        unseen = db.scalars(select(col(Host.id)).where(col(Host.state).in_(UNSEEN))).first()
+        raise (NotYet if total is None and unseen else Refused)(
             f"no room on {storage.label}: needs {format_size(size)}, {free} of {format_size(total)} is free",
             resource=label,
             remedy="free something, or raise the storage's --overcommit",

@@ -76,9 +76,12 @@ def settable(cls: type[Resource], purpose: Purpose) -> dict[str, str]:
 
 @cache
 def spec_model(cls: type[Resource], purpose: Purpose) -> type[Spec]:
-    """The model of a creation, or of an update, in which nothing is required."""
+    """The model of a creation, or of an update: the same fields, but nothing is required.
+
+    An update may name what cannot change, as a manifest does; the store compares it.
+    """
     fields: dict[str, Any] = {}
-    for public, field in settable(cls, purpose).items():
+    for public, field in settable(cls, "create").items():
         about, info = attrs(cls)[field], cls.model_fields[field]
         kind = field_type(cls, field)
         if field == "name":
@@ -90,8 +93,7 @@ def spec_model(cls: type[Resource], purpose: Purpose) -> type[Spec]:
         )
         fields[public] = (kind if required else kind | None, Field(... if required else None, description=about.help))
     for name, given in cls.inputs.items():
-        if purpose == "create" or given.update:
-            fields[name] = (input_type(given) | None, Field(None, description=given.help))
+        fields[name] = (input_type(given) | None, Field(None, description=given.help))
     if cls.manifest:
         fields["tags"] = (
             dict[TAG_KEY, TAG_VALUE] | None,
@@ -107,7 +109,8 @@ def validate(cls: type[Resource], purpose: Purpose, values: dict[str, Any]) -> d
     try:
         made = spec_model(cls, purpose).model_validate(values)
     except ValidationError as error:
-        raise Invalid(*_words(cls, purpose, error), resource=label) from None
+        first = next((str(entry["loc"][0]) for entry in error.errors(include_url=False) if entry["loc"]), "")
+        raise Invalid(_words(cls, purpose, error), resource=label, field=first) from None
     return {
         key: value
         for key, value in made
@@ -115,27 +118,23 @@ def validate(cls: type[Resource], purpose: Purpose, values: dict[str, Any]) -> d
     }
 
 
-def _words(cls: type[Resource], purpose: Purpose, error: ValidationError) -> tuple[str]:
+def _words(cls: type[Resource], purpose: Purpose, error: ValidationError) -> str:
     said = []
     for entry in error.errors(include_url=False):
         place = ".".join(str(part) for part in entry["loc"])
         field = str(entry["loc"][0]) if entry["loc"] else ""
         kind = entry["type"]
         if kind == "extra_forbidden":
-            other: Purpose = "create"
-            if purpose == "update" and field in settable(cls, other):
-                said.append(f"{place} cannot be changed after creation: make a new {cls.noun}")
-            else:
-                legal = spec_model(cls, purpose).model_fields
-                hint = did_you_mean(field, legal) or "fields: " + ", ".join(legal)
-                said.append(f"there is no field {printable(place)} ({hint})")
+            legal = spec_model(cls, purpose).model_fields
+            hint = did_you_mean(field, legal) or "fields: " + ", ".join(legal)
+            said.append(f"there is no field {printable(place)} ({hint})")
         elif kind == "missing":
             said.append(f"{place} is missing (--{place.replace('_', '-')})" if place != "name" else "name is missing")
         elif field == "name" and kind.startswith("string"):
             said.append(f"name {printable(str(entry['input']))} is not legal: {cls.name_rule}")
         else:
             said.append(f"{place} {printable(str(entry['input']))}: {entry['msg'].removeprefix('Value error, ')}")
-    return ("; ".join(dict.fromkeys(said)),)
+    return "; ".join(dict.fromkeys(said))
 
 
 def is_required(cls: type[Resource], public: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import String, select
@@ -11,7 +12,17 @@ from zctl.errors import Invalid
 from zctl.plan import hoststate
 from zctl.plan.fragments import Fragment, Tombstone
 from zctl.plan.names import bridge_name, tap_name
-from zctl.resources.base import HOSTNAME_PATTERN, HOSTNAME_RULE, Computed, Input, OnDelete, Resource, attr, ref
+from zctl.resources.base import (
+    HOSTNAME_PATTERN,
+    HOSTNAME_RULE,
+    Computed,
+    Impact,
+    Input,
+    OnDelete,
+    Resource,
+    attr,
+    ref,
+)
 from zctl.resources.host import Host
 from zctl.resources.instance_offering import MIB, InstanceOffering
 
@@ -22,6 +33,7 @@ if TYPE_CHECKING:
 
 Power = Literal["Running", "Stopped", "Destroyed"]
 Boot = Literal["disk", "network", "disk,network", "network,disk"]
+MEMORY_STEP = 128 * MIB
 BOOTS = ("disk", "network", "disk,network", "network,disk")
 VmStates = Literal["Created", "Starting", "Running", "Stopping", "Stopped", "Migrating", "Destroyed", "Unknown"]
 
@@ -80,6 +92,8 @@ class Vm(Resource, table=True):
         listed="list",
         auto=True,
         on_delete="detach",
+        impact="data-moving",
+        instead="zctl vm delete, then create it on the other host; its data volumes stay",
     )
     cluster_id: str | None = ref(
         "cluster",
@@ -96,6 +110,9 @@ class Vm(Resource, table=True):
         when="create",
         listed="wide",
         needed=True,
+        impact="replace",
+        instead="make a new VM from the other image, move its data volumes over (zctl volume update NAME --vm NEW),"
+        " then delete this one",
     )
     instance_offering_id: str | None = ref(
         "instance-offering", None, help="its size by offering", listed="wide", on_delete="detach"
@@ -136,11 +153,16 @@ class Vm(Resource, table=True):
             "l3-network of a network card, or NAME=ADDRESS; may be repeated",
             default=[],
             option="--network",
-            update=True,
         ),
         "disks": Input(list[str], "disk-offering of a data volume; may be repeated", default=[], option="--disk"),
         "root_size": Input(int, "size of the root volume; the image's when not given", unit="bytes"),
-        "storage": Input(str, "primary-storage of its volumes; the only one when not given", ref="primary-storage"),
+        "storage": Input(
+            str,
+            "primary-storage of its volumes; the only one when not given",
+            ref="primary-storage",
+            impact="data-moving",
+        ),
+        "root_name": Input(str, "name of the root volume; NAME-root when not given"),
     }
     computed = {
         "ip": Computed("its addresses, in the order of the network cards", _addresses),
@@ -157,7 +179,7 @@ class Vm(Resource, table=True):
         self.domain = f"z-{self.name}"
         wanted = inputs.get("networks") or []
         storage = choose_storage(db, self.label, self, inputs.get("storage"))
-        root = root_volume(db, self, storage, inputs.get("root_size"))
+        root = root_volume(db, self, storage, inputs.get("root_size"), inputs.get("root_name"))
         data = disks(db, self, storage, inputs.get("disks") or [])
         sizes = sum(volume.size or 0 for volume in (root, *data))
         self.host_id = choose_host(db, self, storage, sizes, wanted).id
@@ -187,15 +209,61 @@ class Vm(Resource, table=True):
             return "refuse"
         return super().on_parent_delete(field)
 
-    def revise(self, db: Session, inputs: dict[str, Any], changed: set[str]) -> list[Resource]:
-        """Follow a new offering; add network cards for networks it shall be on, refuse silent removal."""
-        from zctl.resources.vm_parts import missing_nics
+    def revise(self, db: Session, inputs: dict[str, Any], changed: set[str], given: Set[str]) -> list[Resource]:
+        """Follow a new offering; add the network cards and disks that are missing, grow the root volume."""
+        from zctl.resources.vm_parts import missing_disks, missing_nics, revise_root
 
         if "instance_offering_id" in changed:
-            self.cpus = self.cpus if "cpus" in changed else None
-            self.memory = self.memory if "memory" in changed else None
+            self.cpus = self.cpus if "cpus" in given else None
+            self.memory = self.memory if "memory" in given else None
             self.fill_size(db)
-        return missing_nics(db, self, inputs["networks"]) if inputs.get("networks") is not None else []
+        return [
+            *revise_root(db, self, inputs),
+            *missing_disks(db, self, inputs.get("disks") or []),
+            *missing_nics(db, self, inputs.get("networks") or []),
+        ]
+
+    def holds(self, snapshot: Snapshot, inputs: dict[str, Any]) -> bool:
+        """Whether it has just the disks and cards asked for, and its root volume is as asked for."""
+        from zctl.resources.vm_parts import parts_hold
+
+        return parts_hold(snapshot, self, inputs)
+
+    def surplus(self, snapshot: Snapshot, inputs: dict[str, Any]) -> list[Any]:
+        """Cards, and disks by offering, that are not asked for any more."""
+        from zctl.resources.vm_parts import surplus_disks, surplus_nics
+
+        return [*surplus_nics(snapshot, self, inputs), *surplus_disks(snapshot, self, inputs)]
+
+    def impact(self, changes: dict[str, tuple[Any, Any]]) -> dict[str, Impact]:
+        """What a running guest can take live, and what waits for its next start."""
+        found = super().impact(changes)
+        if changes.get("power", (self.power,))[0] != "Running":
+            return dict.fromkeys(changes, "live")
+        for name, (old, new) in changes.items():
+            smaller = isinstance(old, int) and isinstance(new, int) and new < old
+            odd = name == "memory" and isinstance(old, int) and isinstance(new, int) and (new - old) % MEMORY_STEP
+            if (name in ("cpus", "memory") and (smaller or odd)) or name in ("boot", "power"):
+                found[name] = "restart"
+        return found
+
+    def exported(self, snapshot: Snapshot, spec: dict[str, Any]) -> dict[str, Any] | None:
+        """With its root volume's size and place; cards and data disks are documents of their own."""
+        from zctl.resources.volume import Volume
+
+        if self.adopted:
+            return None
+        offering = snapshot.get(InstanceOffering, self.instance_offering_id)
+        for name in ("cpus", "memory"):
+            if offering is not None and getattr(offering, name) == getattr(self, name):
+                spec.pop(name, None)
+        spec.pop("cluster", None)  # the host says it
+        root = next((v for v in snapshot.by(Volume, "vm_id", self.id) if v.kind == "root"), None)
+        if root is not None:
+            spec["root_size"] = root.size
+            spec |= {"root_name": root.name} if root.name != f"{self.name}-root" else {}
+            spec |= root.storage_name(snapshot, "storage")
+        return spec
 
     @staticmethod
     def desired(snapshot: Snapshot, host: str) -> list[Fragment]:

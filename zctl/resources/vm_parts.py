@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from collections import Counter
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlmodel import col
@@ -21,10 +24,11 @@ from zctl.units import format_size
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from zctl.plan.snapshot import Snapshot
     from zctl.resources.base import Resource
 
 
-def root_volume(db: Session, vm: Vm, storage: PrimaryStorage, size: int | None) -> Volume:
+def root_volume(db: Session, vm: Vm, storage: PrimaryStorage, size: int | None, name: str | None = None) -> Volume:
     """The overlay on the image that the VM boots from."""
     image = db.get(Image, vm.image_id) if vm.image_id else None
     assert image is not None
@@ -37,7 +41,7 @@ def root_volume(db: Session, vm: Vm, storage: PrimaryStorage, size: int | None) 
     if not (size or image.size):
         raise Invalid(f"the size of {image.label} is not known", resource=vm.label, remedy="give --root-size")
     return Volume.build(
-        name=f"{vm.name}-root",
+        name=name or f"{vm.name}-root",
         vm_id=vm.id,
         primary_storage_id=storage.id,
         image_id=image.id,
@@ -82,10 +86,60 @@ def nics(db: Session, vm: Vm, networks: list[str]) -> list[Resource]:
     return made
 
 
+def revise_root(db: Session, vm: Vm, inputs: dict[str, Any]) -> list[Resource]:
+    """The root volume, when it is to grow. Raises Refused for what cannot be done to it."""
+    wanted, name, place = inputs.get("root_size"), inputs.get("root_name"), inputs.get("storage")
+    if not (wanted or name or place):
+        return []
+    root = db.scalars(select(Volume).where(col(Volume.vm_id) == vm.id, col(Volume.kind) == "root")).first()
+    if root is None:
+        return []
+    if name and root.name != name:
+        raise Refused(
+            f"its root volume is called {root.name}",
+            resource=vm.label,
+            remedy=f"zctl volume update {root.name} --name {name}",
+            field="root_name",
+        )
+    if place and find(db, PrimaryStorage, place).id != root.primary_storage_id:
+        raise Refused(
+            "its volumes cannot move to another storage",
+            resource=vm.label,
+            remedy="make new volumes there and copy the data inside the VM",
+            field="storage",
+        )
+    if not wanted or root.size == wanted:
+        return []
+    root.size = wanted
+    root.revise(db, {}, {"size"}, {"size"})
+    return [root]
+
+
+def missing_disks(db: Session, vm: Vm, offerings: list[str]) -> list[Resource]:
+    """A new data volume for each disk-offering that the VM has too few volumes of."""
+    if not offerings:
+        return []
+    have = Counter(
+        db.scalars(select(col(Volume.disk_offering_id)).where(col(Volume.vm_id) == vm.id, col(Volume.kind) == "data"))
+    )
+    names = set(db.scalars(select(col(Volume.name))))
+    made: list[Resource] = []
+    for text in offerings:
+        offering = find(db, DiskOffering, text)
+        if have[offering.id] > 0:
+            have[offering.id] -= 1
+            continue
+        name = next(name for n in count(1) if (name := f"{vm.name}-data{n}") not in names)
+        names.add(name)
+        made.append(Volume.build(name=name, vm_id=vm.id, disk_offering_id=offering.id))
+    return made
+
+
 def missing_nics(db: Session, vm: Vm, networks: list[str]) -> list[Resource]:
-    """Network cards for the networks named that the VM is not on yet. Raises Refused when one would have to go."""
-    present = list(db.scalars(select(Nic).where(col(Nic.vm_id) == vm.id).order_by(col(Nic.device))))
-    left = list(present)
+    """Network cards for the networks named that the VM is not on yet."""
+    if not networks:
+        return []
+    left = list(db.scalars(select(Nic).where(col(Nic.vm_id) == vm.id).order_by(col(Nic.device))))
     made: list[Resource] = []
     for text in networks:
         name, _, address = text.partition("=")
@@ -95,11 +149,63 @@ def missing_nics(db: Session, vm: Vm, networks: list[str]) -> list[Resource]:
             left.remove(match)
             continue
         made.append(Nic.build(name="", vm_id=vm.id, l3_network_id=network.id, ip=address or None))
-    if left:
-        words = ", ".join(f"{nic.name} ({nic.ip})" for nic in left)
-        raise Refused(
-            f"it has network cards that are not asked for: {words}",
-            resource=vm.label,
-            remedy=f"delete them by name, such as zctl nic delete {left[0].name}, or name their network too",
-        )
     return made
+
+
+def surplus_nics(snapshot: Snapshot, vm: Vm, inputs: dict[str, Any]) -> list[Nic]:
+    """The cards that no entry of `networks` asks for. Pure."""
+    if inputs.get("networks") is None:
+        return []
+    left = sorted(snapshot.by(Nic, "vm_id", vm.id), key=lambda nic: nic.device)
+    for text in inputs["networks"]:
+        name, _, address = text.partition("=")
+        match = next((n for n in left if is_on(snapshot, n, name) and address in ("", n.ip)), None)
+        if match is not None:
+            left.remove(match)
+    return left
+
+
+def is_on(snapshot: Snapshot, nic: Nic, network: str) -> bool:
+    """Whether a card is on the network with that name or UUID."""
+    row = snapshot.get(L3Network, nic.l3_network_id)
+    return row is not None and network in (row.name, row.id)
+
+
+def surplus_disks(snapshot: Snapshot, vm: Vm, inputs: dict[str, Any]) -> list[Volume]:
+    """The data volumes that came with the VM and that no entry of `disks` asks for. Pure."""
+    if inputs.get("disks") is None:
+        return []
+    wanted = Counter(inputs["disks"])
+    own = re.compile(re.escape(vm.name) + r"-data\d+$")
+    found = []
+    for volume in sorted(snapshot.by(Volume, "vm_id", vm.id), key=lambda volume: volume.device):
+        offering = snapshot.get(DiskOffering, volume.disk_offering_id)
+        if offering is None or not own.match(volume.name):
+            continue
+        key = next((name for name in (offering.name, offering.id) if wanted[name] > 0), None)
+        if key is None:
+            found.append(volume)
+        else:
+            wanted[key] -= 1
+    return found
+
+
+def parts_hold(snapshot: Snapshot, vm: Vm, inputs: dict[str, Any]) -> bool:
+    """Whether the VM has just the parts that these inputs ask for. Pure."""
+    nics, volumes = snapshot.by(Nic, "vm_id", vm.id), snapshot.by(Volume, "vm_id", vm.id)
+    networks, offerings = inputs.get("networks"), inputs.get("disks")
+    if networks is not None and (len(networks) != len(nics) or surplus_nics(snapshot, vm, inputs)):
+        return False
+    if offerings is not None:
+        made = [v for v in volumes if v.kind == "data" and v.disk_offering_id]
+        if surplus_disks(snapshot, vm, inputs) or len(made) != len(offerings):
+            return False
+    root = next((v for v in volumes if v.kind == "root"), None)
+    if root is None:
+        return True
+    storage = snapshot.get(PrimaryStorage, root.primary_storage_id)
+    return (
+        inputs.get("root_size") in (None, root.size)
+        and inputs.get("root_name") in (None, root.name)
+        and (inputs.get("storage") is None or (storage is not None and inputs["storage"] in (storage.name, storage.id)))
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import String, select
+from sqlalchemy import String, inspect, select
 from sqlmodel import col
 
 from zctl.errors import Invalid, Refused
@@ -15,6 +16,7 @@ from zctl.resources.disk_offering import DiskOffering
 from zctl.resources.image import Image
 from zctl.resources.primary_storage import PrimaryStorage
 from zctl.resources.vm import Vm
+from zctl.units import format_size
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -27,9 +29,7 @@ class Volume(Resource, table=True):
 
     concerns = ("storage",)
 
-    vm_id: str | None = ref(
-        "vm", None, help="the VM it is plugged into", when="create", listed="list", on_delete="detach"
-    )
+    vm_id: str | None = ref("vm", None, help="the VM it is plugged into", listed="list", on_delete="detach")
     primary_storage_id: str | None = ref(
         "primary-storage",
         None,
@@ -37,6 +37,8 @@ class Volume(Resource, table=True):
         when="create",
         listed="list",
         auto=True,
+        impact="data-moving",
+        instead="make a volume on the other storage, copy the data inside the VM, then delete this one",
     )
     host_id: str | None = ref("host", None, help="the host that has it, for local storage", when="never", listed="wide")
     image_id: str | None = ref("image", None, help="the image it overlays", when="never", listed="wide")
@@ -111,6 +113,53 @@ class Volume(Resource, table=True):
         self.vm_id = vm.id
         if self.state == "NotInstantiated":
             self.state = "Creating"
+
+    def revise(self, db: Session, inputs: dict[str, Any], changed: set[str], given: Set[str]) -> list[Resource]:
+        """Grow it, and plug it into another VM, or into none."""
+        from zctl.resources.room import require_room
+
+        if "size" in changed:
+            old = before(self, "size") or 0
+            if (self.size or 0) < old:
+                raise Refused(
+                    f"a volume never shrinks: it has {format_size(old)}",
+                    resource=self.label,
+                    remedy="make a smaller one and copy the data inside the VM",
+                    field="size",
+                )
+            if self.state != "NotInstantiated" and self.primary_storage_id and self.file is None:
+                require_room(db, self.label, self.primary_storage_id, self.host_id, (self.size or 0) - old)
+        if "vm_id" not in changed:
+            return []
+        if self.kind == "root":
+            raise Refused("a root volume stays with its VM", resource=self.label, field="vm")
+        old_vm, vm = before(self, "vm_id"), self.vm_id
+        touched: list[Resource] = [row for row in (db.get(Vm, old_vm) if old_vm else None,) if row is not None]
+        if vm is not None:
+            new = db.get(Vm, vm)
+            assert new is not None
+            self.vm_id = None
+            self.plug(db, new)
+            touched.append(new)
+        return touched
+
+    def exported(self, snapshot: Snapshot, spec: dict[str, Any]) -> dict[str, Any] | None:
+        """By its offering while it has that one's size; the root volume comes with its VM."""
+        vm = snapshot.get(Vm, self.vm_id)
+        if self.file is not None:
+            return None
+        if self.kind == "root":
+            return {} if vm is not None and not vm.adopted else None
+        if vm is None or vm.adopted:
+            spec.pop("vm", None)
+        offering = snapshot.get(DiskOffering, self.disk_offering_id)
+        spec.pop("size" if offering is not None and offering.size == self.size else "disk_offering", None)
+        return spec
+
+    def storage_name(self, snapshot: Snapshot, key: str) -> dict[str, str]:
+        """The name of its storage under a key, or nothing."""
+        storage = snapshot.get(PrimaryStorage, self.primary_storage_id)
+        return {key: storage.name} if storage else {}
 
     def path(self, storage: PrimaryStorage) -> str:
         """Where the file is on the hosts."""
@@ -188,6 +237,12 @@ class Volume(Resource, table=True):
         """The file is there, unless the host says otherwise."""
         if observed.get("present", True):
             self.state = "Ready"
+
+
+def before(row: Volume, field: str) -> Any:
+    """What a changed field held when the row was read."""
+    old = inspect(row).attrs[field].history.deleted
+    return old[0] if old else getattr(row, field)
 
 
 def image_path(image: Image, storage: PrimaryStorage) -> str:
