@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from zctl.actions.absorb import absorb
 from zctl.actions.context import Context
 from zctl.inventory import lease, outstanding
-from zctl.inventory.outstanding import EVERYTHING
+from zctl.inventory.outstanding import EVERYTHING, Scope
 from zctl.inventory.snapshot import load
 from zctl.plan.assemble import host_state, in_order, restrict
 from zctl.plan.hoststate import CONCERNS, HostState
@@ -83,9 +83,17 @@ def plan_run(
 
 
 def converge(
-    context: Context, hosts: list[str], purpose: str, *, full: bool = False, patch: Patch | None = None
+    context: Context,
+    hosts: list[str],
+    purpose: str,
+    *,
+    full: bool = False,
+    patch: Patch | None = None,
+    only: Scope | None = None,
 ) -> Report:
     """Bring to the hosts whatever is outstanding there (`full`: everything). Waits for other zctl processes.
+
+    `only` is noted as outstanding first, and nothing else is looked at then.
 
     What fails stays outstanding and is tried again by the next run that reaches the host.
     """
@@ -94,7 +102,7 @@ def converge(
     if not hosts:
         return report
     with lease.hold(context.inventory, sorted(hosts), purpose, context.config.lock_timeout, context.say, end_leftovers):
-        runs, waiting = prepare(context, hosts, full, patch, report)
+        runs, waiting = prepare(context, hosts, full, patch, report, only)
         if not runs:
             return report
         report.hosts = execute(runs, context.run_settings(), context.watch)
@@ -104,16 +112,18 @@ def converge(
 
 
 def prepare(
-    context: Context, hosts: list[str], full: bool, patch: Patch | None, report: Report
+    context: Context, hosts: list[str], full: bool, patch: Patch | None, report: Report, only: Scope | None = None
 ) -> tuple[list[HostRun], dict[str, list[Outstanding]]]:
     """The runs, from one reading of the inventory; hosts in maintenance are left out."""
-    if full:
+    if full or only:
         with context.inventory.write() as db:
             for key in hosts:
-                outstanding.store(db, outstanding.everything(key))
+                outstanding.store(db, {key: only[key]} if only else outstanding.everything(key))
     with context.inventory.read() as db:
         snapshot = load(db)
         waiting = outstanding.load(db, hosts)
+    if only:
+        waiting = {key: [row for row in rows if row.uuid in only[key]] for key, rows in waiting.items()}
     runs = []
     for key in hosts:
         host = snapshot.get(Host, key)

@@ -26,6 +26,7 @@ COMMANDS = {
 }
 MODULES = {
     "apply": "zctl.cli.manifests",
+    "converge": "zctl.cli.drift",
     "export": "zctl.cli.manifests",
     "lab": "zctl.cli.lab",
     "plan": "zctl.cli.manifests",

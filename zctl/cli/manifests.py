@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zctl.cli.call import FORMATS, Call, add_command
+from zctl.cli.drift import Hosts, Names, Noun, plan_drift, selection_of
 from zctl.errors import Invalid, Misuse
 
 if TYPE_CHECKING:
@@ -94,10 +95,18 @@ def plan(
     take_over: TakeOver = False,
     out: Annotated[str, typer.Option("--out", help="Save the plan for zctl apply.", metavar="PATH")] = "",
     detailed: Detailed = False,
+    host: Hosts = None,
+    noun: Noun = "",
+    name: Names = None,
 ) -> None:
-    """Say what an apply of manifests would change."""
+    """Say what an apply of manifests would change; without manifests, how hosts differ from the inventory."""
     if not files:
-        raise Misuse("no manifest is given", remedy="zctl plan -f FILE")
+        if var or var_file or set_name or prune or take_over or out:
+            raise Misuse("no manifest is given", remedy="zctl plan -f FILE; zctl plan alone compares the hosts")
+        plan_drift(call, selection_of(host, noun, name), detailed=detailed)
+        return
+    if host or noun or name:
+        raise Misuse("--host, --noun and --name select what is compared on hosts", remedy="leave -f out, or them")
     from zctl.actions.apply import plan as run
     from zctl.actions.saved_plan import save
     from zctl.errors import Refused

@@ -1,4 +1,4 @@
-"""Commands that belong to no noun: init, converge, refresh, wait, version."""
+"""Commands that belong to no noun: init, refresh, wait, version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from zctl.cli.call import Call, add_command
 from zctl.cli.complete import names_of
-from zctl.errors import HostError, Misuse
+from zctl.errors import HostError
 
 
 def version(call: Call) -> None:
@@ -25,56 +25,6 @@ def init(call: Call) -> None:
 
     done = initialise(call.config.url)
     call.done(f"inventory {shown(call.config.url)}: {done}")
-
-
-def converge(
-    call: Call,
-    host: Annotated[
-        list[str] | None,
-        typer.Option("--host", help="Only this host; may be repeated.", autocompletion=names_of("host")),
-    ] = None,
-) -> None:
-    """Bring hosts to what the inventory wants, whatever state they are in."""
-    from zctl.actions import jobs
-    from zctl.actions.converge import converge as run
-    from zctl.resources.host import Host
-    from zctl.resources.lookup import find
-
-    context = call.context()
-    with context.inventory.read() as db:
-        chosen = {find(db, Host, name).id for name in host or []}
-    ids = jobs.host_ids(context, lambda row: not chosen or row.id in chosen)
-    if not ids:
-        raise Misuse("there are no hosts", remedy="zctl host create NAME --cluster CLUSTER --address ADDRESS")
-    if call.dry_run:
-        call.done(f"would bring {len(ids)} hosts to their state")
-        return
-    report = run(context, ids, "converge", full=True)
-    failed = []
-    for key, found in report.hosts.items():
-        counts = {
-            word: sum(entry.result == word for entry in found.results)
-            for word in ("changed", "unchanged", "removed", "failed")
-        }
-        words = (
-            found.unreachable
-            or found.failure
-            or ", ".join(f"{number} {word}" for word, number in counts.items() if number)
-        )
-        call.done(f"host {found.host}: {words or 'nothing to do'}")
-        for entry in found.results:
-            if entry.result == "failed":
-                call.done(f"  {entry.kind} {entry.name}: {entry.reason}")
-        if not found.ok:
-            failed.append(report.hosts[key].host)
-    for key, why in report.skipped.items():
-        call.done(f"host {key[:8]}: {why}")
-    if failed:
-        raise HostError(
-            "not all is as it should be",
-            resource=f"host {', '.join(failed)}",
-            remedy="mend what is named above, then zctl converge",
-        )
 
 
 def refresh(
@@ -116,7 +66,6 @@ def apps() -> dict[str, typer.Typer]:
     for name, body, mutating in (
         ("version", version, False),
         ("init", init, False),
-        ("converge", converge, True),
         ("refresh", refresh, False),
         ("wait", wait, False),
     ):

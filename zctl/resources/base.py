@@ -261,6 +261,10 @@ class Resource(SQLModel):
         """The data on hosts that goes when this row is deleted. Pure."""
         return []
 
+    def accept(self, db: Session, field: str, actual: Any) -> list[Resource] | None:
+        """Take a value that a host has into the inventory; returns the rows changed, None when that cannot be."""
+        return None
+
     def absorb(self, db: Session, host: str, observed: dict[str, Any]) -> None:
         """Take over what a host reported of this resource."""
 

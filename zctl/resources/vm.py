@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 Power = Literal["Running", "Stopped", "Destroyed"]
 Boot = Literal["disk", "network", "disk,network", "network,disk"]
 MEMORY_STEP = 128 * MIB
+ACCEPTED = {
+    "vcpus": "cpus",
+    "memory": "memory",
+    "state": "power",
+    "autostart": "autostart",
+    "description": "description",
+    "boot": "boot",
+}
+"""What a host tells of a domain that the inventory can take over, and the column for it"""
 BOOTS = ("disk", "network", "disk,network", "network,disk")
 VmStates = Literal["Created", "Starting", "Running", "Stopping", "Stopped", "Migrating", "Destroyed", "Unknown"]
 
@@ -318,6 +327,22 @@ class Vm(Resource, table=True):
             if volume.kind == "root":
                 graves += volume.purge(snapshot)
         return graves
+
+    def accept(self, db: Session, field: str, actual: Any) -> list[Resource] | None:
+        """Size, power, start-up and description as the domain has them; a disk or card that was taken out."""
+        from zctl.resources.vm_parts import accept_part
+
+        if field.startswith(("disk ", "nic ")):
+            return accept_part(db, self, field, actual)
+        column = ACCEPTED.get(field)
+        if column is None or (actual is None and field != "description"):
+            return None
+        if column == "boot":
+            actual = actual if isinstance(actual, str) else ",".join(actual)
+        if (column == "boot" and actual not in BOOTS) or (column == "power" and actual not in ("Running", "Stopped")):
+            return None
+        setattr(self, column, actual)
+        return [self]
 
     def absorb(self, db: Session, host: str, observed: dict[str, Any]) -> None:
         """Take over the state as seen, and what waits for a restart."""

@@ -209,3 +209,26 @@ def parts_hold(snapshot: Snapshot, vm: Vm, inputs: dict[str, Any]) -> bool:
         and inputs.get("root_name") in (None, root.name)
         and (inputs.get("storage") is None or (storage is not None and inputs["storage"] in (storage.name, storage.id)))
     )
+
+
+def accept_part(db: Session, vm: Vm, field: str, actual: Any) -> list[Resource] | None:
+    """A data disk or card that somebody took out of the domain is taken out of the inventory too; the disk's data stay.
+
+    Something that was put in is not taken over: it needs a name and an owner.
+    """
+    from zctl.resources.vm import disk_name
+
+    kind, _, key = field.partition(" ")
+    if actual is not None:
+        return None
+    if kind == "disk":
+        for volume in db.scalars(select(Volume).where(col(Volume.vm_id) == vm.id, col(Volume.kind) == "data")):
+            if (volume.target or disk_name(volume.device)) == key:
+                volume.vm_id = None
+                return [volume, vm]
+        return None
+    nic = db.scalars(select(Nic).where(col(Nic.vm_id) == vm.id, col(Nic.mac) == key)).first()
+    if nic is None:
+        return None
+    db.delete(nic)
+    return [nic, vm]
