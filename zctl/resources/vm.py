@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import String, select
-from sqlmodel import col
+from sqlalchemy import String
 
 from zctl.errors import Invalid
 from zctl.plan import hoststate
@@ -25,6 +24,7 @@ from zctl.resources.base import (
 )
 from zctl.resources.host import Host
 from zctl.resources.instance_offering import MIB, InstanceOffering
+from zctl.resources.vm_columns import addresses, cards, disk_name, volumes
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -45,38 +45,6 @@ ACCEPTED = {
 """What a host tells of a domain that the inventory can take over, and the column for it"""
 BOOTS = ("disk", "network", "disk,network", "network,disk")
 VmStates = Literal["Created", "Starting", "Running", "Stopping", "Stopped", "Migrating", "Destroyed", "Unknown"]
-
-
-def _addresses(db: Session, ids: list[str]) -> dict[str, Any]:
-    from zctl.resources.nic import Nic
-
-    found: dict[str, list[str]] = {}
-    for vm_id, ip in db.execute(select(col(Nic.vm_id), col(Nic.ip)).order_by(col(Nic.vm_id), col(Nic.device))):
-        found.setdefault(vm_id, []).append(ip or "-")
-    return {key: " ".join(addresses) for key, addresses in found.items()}
-
-
-def _cards(db: Session, ids: list[str]) -> dict[str, Any]:
-    from zctl.resources.l3_network import L3Network
-    from zctl.resources.nic import Nic
-
-    query = select(col(Nic.vm_id), col(L3Network.name), col(Nic.ip), col(Nic.mac)).join(
-        L3Network, col(L3Network.id) == col(Nic.l3_network_id)
-    )
-    found: dict[str, list[str]] = {}
-    for vm_id, network, ip, mac in db.execute(query.order_by(col(Nic.vm_id), col(Nic.device))):
-        found.setdefault(vm_id, []).append(f"{network}={ip} ({mac})")
-    return found
-
-
-def _volumes(db: Session, ids: list[str]) -> dict[str, Any]:
-    from zctl.resources.volume import Volume
-
-    found: dict[str, list[str]] = {}
-    query = select(col(Volume.vm_id), col(Volume.name), col(Volume.device)).where(col(Volume.vm_id).is_not(None))
-    for vm_id, name, device in db.execute(query.order_by(col(Volume.device))):
-        found.setdefault(str(vm_id), []).append(f"{name} ({disk_name(device)})")
-    return found
 
 
 class Vm(Resource, table=True):
@@ -174,9 +142,9 @@ class Vm(Resource, table=True):
         "root_name": Input(str, "name of the root volume; NAME-root when not given"),
     }
     computed = {
-        "ip": Computed("its addresses, in the order of the network cards", _addresses),
-        "nics": Computed("its network cards: network, address, MAC", _cards, listed="show"),
-        "volumes": Computed("its disks", _volumes, listed="show"),
+        "ip": Computed("its addresses, in the order of the network cards", addresses),
+        "nics": Computed("its network cards: network, address, MAC", cards, listed="show"),
+        "volumes": Computed("its disks", volumes, listed="show"),
     }
 
     def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
@@ -370,16 +338,6 @@ def _disks(snapshot: Snapshot, vm: Vm) -> list[hoststate.Disk]:
         )
         for volume in volumes
     ]
-
-
-def disk_name(device: int) -> str:
-    """vda, vdb ... vdz, vdaa: the kernel's way of counting disks."""
-    letters = ""
-    device += 1
-    while device:
-        device, rest = divmod(device - 1, 26)
-        letters = chr(ord("a") + rest) + letters
-    return f"vd{letters}"
 
 
 def _nics(snapshot: Snapshot, vm: Vm) -> list[hoststate.Nic]:

@@ -216,7 +216,7 @@ def accept_part(db: Session, vm: Vm, field: str, actual: Any) -> list[Resource] 
 
     Something that was put in is not taken over: it needs a name and an owner.
     """
-    from zctl.resources.vm import disk_name
+    from zctl.resources.vm_columns import disk_name
 
     kind, _, key = field.partition(" ")
     if actual is not None:

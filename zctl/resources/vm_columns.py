@@ -1,0 +1,56 @@
+"""The computed columns of VMs. Not a noun."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlmodel import col
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+def addresses(db: Session, ids: list[str]) -> dict[str, Any]:
+    """VM id -> its addresses, in the order of its cards."""
+    from zctl.resources.nic import Nic
+
+    found: dict[str, list[str]] = {}
+    for vm_id, ip in db.execute(select(col(Nic.vm_id), col(Nic.ip)).order_by(col(Nic.vm_id), col(Nic.device))):
+        found.setdefault(vm_id, []).append(ip or "-")
+    return {key: " ".join(given) for key, given in found.items()}
+
+
+def cards(db: Session, ids: list[str]) -> dict[str, Any]:
+    """VM id -> network, address and MAC of each card."""
+    from zctl.resources.l3_network import L3Network
+    from zctl.resources.nic import Nic
+
+    query = select(col(Nic.vm_id), col(L3Network.name), col(Nic.ip), col(Nic.mac)).join(
+        L3Network, col(L3Network.id) == col(Nic.l3_network_id)
+    )
+    found: dict[str, list[str]] = {}
+    for vm_id, network, ip, mac in db.execute(query.order_by(col(Nic.vm_id), col(Nic.device))):
+        found.setdefault(vm_id, []).append(f"{network}={ip} ({mac})")
+    return found
+
+
+def volumes(db: Session, ids: list[str]) -> dict[str, Any]:
+    """VM id -> name and device of each disk."""
+    from zctl.resources.volume import Volume
+
+    found: dict[str, list[str]] = {}
+    query = select(col(Volume.vm_id), col(Volume.name), col(Volume.device)).where(col(Volume.vm_id).is_not(None))
+    for vm_id, name, device in db.execute(query.order_by(col(Volume.device))):
+        found.setdefault(str(vm_id), []).append(f"{name} ({disk_name(device)})")
+    return found
+
+
+def disk_name(device: int) -> str:
+    """vda, vdb ... vdz, vdaa: the kernel's way of counting disks."""
+    letters = ""
+    device += 1
+    while device:
+        device, rest = divmod(device - 1, 26)
+        letters = chr(ord("a") + rest) + letters
+    return f"vd{letters}"
