@@ -11,16 +11,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from tests import bench_plan
+from tests.bench_figure import ROUNDS, Figure, median, run
 from tests.lab.cloud.conftest import manifest
 from tests.lab.cloud.zctl import Cloud
 from zctl.lab.guest_image import guest_image
 from zctl.lab.lab import Lab
 from zctl.run.content import CONTENT
 
-ROUNDS = 5
 LAB = "bench"
 BARE_LOOP = """
 import libvirt, os, subprocess, sys, uuid
@@ -40,39 +40,6 @@ for number, domain in enumerate(made):
     domain.undefine()
     os.unlink(f"/var/tmp/bare/{number}.qcow2")
 """
-
-
-@dataclass
-class Figure:
-    """One measured promise."""
-
-    name: str
-    value: float
-    floor: float
-    limit: float
-    unit: str = "x"
-
-    @property
-    def ratio(self) -> float:
-        """How many times the floor; for an absolute figure the value itself."""
-        return self.value / self.floor if self.unit == "x" else self.value
-
-
-def median(action: Callable[[], None], rounds: int = ROUNDS) -> float:
-    """Seconds of an action, the middle one of some rounds."""
-    took = []
-    for _ in range(rounds):
-        begun = time.perf_counter()
-        action()
-        took.append(time.perf_counter() - begun)
-    return statistics.median(took)
-
-
-def run(argv: list[str], **more: str) -> None:
-    """A process that must succeed; its words are shown when it does not."""
-    done = subprocess.run(argv, env={**os.environ, **more}, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        sys.exit(f"{' '.join(argv)} failed:\n{done.stdout}{done.stderr}")
 
 
 def python(code: str) -> Callable[[], None]:
@@ -188,6 +155,8 @@ def vms(folder: Path) -> list[Figure]:
         )
         found.append(one_vm(folder, cloud))
         found.append(hundred_vms(folder, cloud))
+        found.append(bench_plan.drift_check(cloud, bare_run(folder, lab, ["h1", "h2", "h3"])))
+        found.append(bench_plan.fifty_hosts(folder, lab))
     finally:
         Lab.down(LAB)
     return found
@@ -284,7 +253,7 @@ def main() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         (folder / "list").mkdir()
-        figures = start_up(folder / "list")
+        figures = start_up(folder / "list") + bench_plan.texts(folder, fill)
         if "--quick" not in sys.argv:
             figures += vms(folder)
     finally:

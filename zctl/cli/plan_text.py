@@ -21,12 +21,18 @@ PARTS = {
 
 def lines(plan: Plan, *, done: bool = False) -> Iterator[str]:
     """A plan, or what was done of it, as lines of at most 80 columns where its values allow."""
+    if done:
+        for change in plan.changes:
+            words = ", ".join(f"{name}: {old or '-'} -> {new or '-'}" for name, old, new in shown_fields(change))
+            yield f"{change.mark} {change.label}" + (f"  {words}" if change.action == "update" else "")
+        yield sum_of(plan)
+        return
     for change in plan.changes:
         yield from change_lines(change)
     if plan.changes:
         yield ""
     yield from host_lines(plan)
-    yield sum_of(plan) if done else summary(plan)
+    yield summary(plan)
 
 
 def sum_of(plan: Plan) -> str:
