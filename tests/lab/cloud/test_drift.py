@@ -1,0 +1,111 @@
+"""What somebody does behind zctl's back is told field by field, mended by converge, or taken over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab.cloud.zctl import Cloud
+
+
+@pytest.fixture
+def vm(no_vms: Cloud) -> Iterator[Cloud]:
+    """A running VM `web` with a data disk on h1 and a stopped one, `idle`."""
+    words = ("--image", "tiny", "--instance-offering", "small", "--host", "h1")
+    no_vms.ok("vm", "create", "web", *words, "--network", "flat", "--network", "private", "--disk", "scratch")
+    no_vms.ok("vm", "create", "idle", *words, "--power", "Stopped")
+    no_vms.ok("wait", "vm", "web", "ip", "--timeout", "120")
+    assert differences(no_vms) == []
+    yield no_vms
+
+
+def differences(cloud: Cloud, *words: str) -> list[dict[str, Any]]:
+    """What plan tells."""
+    found: list[dict[str, Any]] = json.loads(cloud.ok("plan", "-o", "json", *words))["differences"]
+    return found
+
+
+def told(cloud: Cloud) -> set[tuple[str, str]]:
+    """(resource, field) of each difference."""
+    return {(f"{entry['noun']} {entry['name']}", entry["field"]) for entry in differences(cloud)}
+
+
+BRIDGE = "$(ls /sys/class/net | grep ^zbr- | head -1)"
+BEHIND: list[tuple[str, str, str, str]] = [
+    # what somebody does on h1, the noun it is told of, a name, a part of the field
+    ("virsh destroy z-web", "vm", "web", "state"),
+    ("virsh start z-idle", "vm", "idle", "state"),
+    ("virsh undefine z-idle", "vm", "idle", "domain"),
+    ("virsh destroy z-web; virsh undefine z-web", "vm", "web", "domain"),
+    ("virsh desc z-idle --config --new-desc scribble", "vm", "idle", "description"),
+    ("virsh setmem z-idle 64M --config; virsh setmaxmem z-idle 64M --config", "vm", "idle", "memory"),
+    ("virsh setvcpus z-idle 2 --config", "vm", "idle", "vcpus"),
+    ("virsh autostart z-web --disable", "vm", "web", "autostart"),
+    ("virsh detach-disk z-web vdb --live --config", "vm", "web", "disk vdb"),
+    ("virsh detach-interface z-web bridge --mac $(virsh domiflist z-web | awk '/52:54/{print $5}' | tail -1)"
+     " --live --config", "vm", "web", "nic"),
+    (f"ip link set {BRIDGE} down", "l2-network", "", ""),
+    ("ip link del $(ls /sys/class/net | grep ^zvx- | head -1)", "l2-network", "tunnel", ""),
+    ("ip netns del $(ip netns list | head -1 | cut -d' ' -f1)", "l3-network", "", ""),
+    ("pkill -9 dnsmasq; sleep 0.2; systemctl stop 'zctl-*dnsmasq*' 'zctl-dhcp*' 2>/dev/null; pkill -9 dnsmasq; true",
+     "l3-network", "", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "noun", "name", "field"), BEHIND, ids=[entry[0][:40] for entry in BEHIND])
+def test_each_kind_of_drift_is_told_and_mended(vm: Cloud, command: str, noun: str, name: str, field: str) -> None:
+    """Told with resource and field, exit 2 for monitoring, nothing changed by telling; then mended, and gone."""
+    vm.lab.ssh("h1", command)
+    found = told(vm)
+    assert any(label.startswith(f"{noun} {name}") and word.startswith(field) for label, word in found), found
+    assert all(label.startswith(noun) or noun != "vm" for label, _ in found), found
+    assert vm.call("plan", "--detailed-exitcode").code == 2
+    assert told(vm) == found, "telling changed something"
+    vm.ok("converge")
+    assert differences(vm) == []
+    vm.ok("wait", "vm", "web", "ip", "--timeout", "120")
+
+
+def test_only_what_is_named_is_mended(vm: Cloud) -> None:
+    """--noun and --name leave the rest as it is, to be looked at."""
+    vm.lab.ssh("h1", "virsh destroy z-web; virsh start z-idle")
+    vm.ok("converge", "--noun", "vm", "--name", "web")
+    assert told(vm) == {("vm idle", "state")}
+    vm.ok("converge", "--host", "h1")
+    assert told(vm) == set()
+
+
+def test_the_hosts_values_are_taken_over(vm: Cloud) -> None:
+    """--accept: the inventory follows what somebody did by hand, and nothing is undone."""
+    vm.lab.ssh("h1", "virsh destroy z-web; virsh detach-disk z-web vdb --config; virsh setvcpus z-idle 2 --config")
+    vm.ok("converge", "--accept", "--yes")
+    assert vm.show("vm", "web")["power"] == "Stopped" and vm.show("vm", "idle")["cpus"] == 2
+    assert vm.rows("volume", "name=web-data1")[0]["vm"] is None
+    assert differences(vm) == []
+    assert vm.domains("h1")["z-web"] == "shut off"
+
+
+def test_a_vm_that_is_starting_is_no_drift(vm: Cloud) -> None:
+    """A comparison waits for the other zctl process, and sees the end of it."""
+    vm.ok("vm", "stop", "web")
+    starting = vm.start("vm", "start", "web")
+    assert all(entry["field"] != "state" for entry in differences(vm))
+    assert starting.wait(timeout=120) == 0
+    assert differences(vm) == []
+
+
+def test_what_is_not_zctls_is_told_and_left(vm: Cloud) -> None:
+    """A domain made by hand is listed with its owner, in no plan, and survives every converge."""
+    xml = "<domain type='qemu'><name>byhand</name><memory unit='MiB'>32</memory><os><type>hvm</type></os></domain>"
+    vm.lab.ssh("h1", f"cat > /tmp/x.xml <<E\n{xml}\nE\nvirsh define /tmp/x.xml")
+    try:
+        found = json.loads(vm.ok("plan", "-o", "json"))
+        assert found["differences"] == []
+        assert any(thing["name"] == "byhand" and thing["host"] == "h1" for thing in found["foreign"]), found["foreign"]
+        vm.ok("converge")
+        assert "byhand" in vm.domains("h1")
+    finally:
+        vm.lab.ssh("h1", "virsh undefine byhand")
