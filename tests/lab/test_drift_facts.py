@@ -1,0 +1,187 @@
+"""What somebody changes behind zctl's back on a real host: a check names it field by field, a run mends exactly it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.role_runner import run_role
+from tests.lab.wire import flat, l3, lease, tunnel
+from zctl.lab import Lab
+
+Json = dict[str, Any]
+FLAT, TUNNEL = flat(mtu=1500), tunnel()
+BRIDGE, DEVICE = TUNNEL["bridge"], TUNNEL["device"]
+LISTING = (
+    "ip -d -br link; ip -br addr; ip netns list; nft list ruleset; find /etc /usr/local/lib /var/lib/zctl /srv/drift"
+    " -printf '%p %M %U %s %T@\\n' 2>/dev/null | grep -v /etc/resolv.conf; sysctl net.ipv4.ip_forward;"
+    " systemctl list-units --all --no-legend 'zctl*' 'virt*' | sed 's/ .*//'"
+)
+
+
+class Host:
+    """h1 and the states that it is to be in."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab, self.folder = lab, folder
+
+    def run(self, concern: str, state: Json, **options: Any) -> Json:
+        answer: Json = run_role(self.lab, self.folder, concern, state, **options)["h1"]
+        for entry in answer["results"]:
+            told = entry["result"] not in ("changed", "removed") or entry["differences"]
+            assert told, f"changed without a difference: {entry}"
+        return answer
+
+    def ssh(self, command: str) -> str:
+        return self.lab.ssh("h1", command)
+
+    def network(self, *networks: Json, **options: Any) -> Json:
+        shown = [{k: v for k, v in network.items() if k != "uplink"} for network in networks]
+        state = {"management_address": str(self.lab.host("h1").address), "l2_networks": shown}
+        return self.run("network", state, **options)
+
+
+def differing(answer: Json) -> dict[str, tuple[Any, Any]]:
+    """All differences of an answer: 'resource field' to actual and desired."""
+    return {
+        f"{entry['name']} {difference['field']}": (difference["actual"], difference["desired"])
+        for entry in answer["results"]
+        for difference in entry["differences"]
+    }
+
+
+def mended(act: Any, expected: dict[str, tuple[Any, Any]], exact: bool = True) -> Json:
+    """A check finds what is expected, a run mends it and tells the same, a second check finds nothing."""
+    found = act(check=True)
+    seen = differing(found)
+    assert (seen if exact else {key: seen.get(key) for key in expected}) == expected, found
+    assert {entry["result"] for entry in found["results"] if entry["differences"]} == {"changed"}
+    told = differing(act())
+    assert set(told) == set(seen), told
+    again = act(check=True)
+    assert differing(again) == {} and again["changed"] is False, again
+    return found
+
+
+@pytest.fixture(scope="module")
+def host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    made = Host(lab, tmp_path_factory.mktemp("drift"))
+    made.network(FLAT, TUNNEL, fail=True)
+    yield made
+    made.network()
+
+
+NETWORK = {
+    "bridge deleted": (
+        f"ip link del {BRIDGE}",
+        {"tunnel-1 bridge": (None, BRIDGE), "tunnel-1 tunnel.bridge": (None, BRIDGE)},
+    ),
+    "bridge down": (f"ip link set {BRIDGE} down", {"tunnel-1 bridge.state": ("down", "up")}),
+    "bridge mtu": (f"ip link set {BRIDGE} mtu 1300", {"tunnel-1 bridge.mtu": (1300, 1450)}),
+    "stp": (
+        f"ip link set {BRIDGE} type bridge stp_state 1",
+        {"tunnel-1 bridge.stp_state": (1, 0), "tunnel-1 bridge.forward_delay": (200, 0)},
+    ),
+    "addresses of its own": (
+        f"ip link set {BRIDGE} addrgenmode eui64",
+        {"tunnel-1 bridge.addrgenmode": ("eui64", "none")},
+    ),
+    "nic taken out": ("ip link set data0 nomaster", {"flat-1 port": (None, "data0")}),
+    "nic down": ("ip link set data0 down", {"flat-1 port.state": ("down", "up")}),
+    "nic mtu": ("ip link set data0 mtu 1400", {"flat-1 port.mtu": (1400, 1500)}),
+    "tunnel taken out": (f"ip link set {DEVICE} nomaster", {"tunnel-1 tunnel.bridge": (None, BRIDGE)}),
+    "tunnel down": (f"ip link set {DEVICE} down", {"tunnel-1 tunnel.state": ("down", "up")}),
+    "tunnel mtu": (f"ip link set {DEVICE} mtu 1400", {"tunnel-1 tunnel.mtu": (1400, 1450)}),
+    "tunnel deleted": (f"ip link del {DEVICE}", {"tunnel-1 tunnel": (None, DEVICE)}),
+    "another tunnel": (
+        f"A=$(ip -d link show {DEVICE} | sed -n 's/.*alias //p'); ip link del {DEVICE};"
+        f" ip link add {DEVICE} type vxlan id 7099 group 239.192.27.99 dev host0"
+        f" local $(ip -4 -br addr show host0 | awk '{{print $3}}' | cut -d/ -f1) dstport 4789 ttl 8;"
+        f' ip link set {DEVICE} master {BRIDGE} alias "$A" addrgenmode none mtu 1450 up',
+        {"tunnel-1 tunnel.vni": (7099, 7001), "tunnel-1 tunnel.group": ("239.192.27.99", "239.192.27.1")},
+    ),
+    "record removed": (
+        f"rm /etc/zctl/l2/{TUNNEL['uuid']}.json",
+        {"tunnel-1 record": (None, f"/etc/zctl/l2/{TUNNEL['uuid']}.json")},
+    ),
+    "record edited": (
+        f"sed -i s/7001/7055/ /etc/zctl/l2/{TUNNEL['uuid']}.json",
+        {"tunnel-1 record.vni": (7055, 7001)},
+    ),
+    "unit edited": (
+        "sed -i s/RemainAfterExit=yes/RemainAfterExit=no/ /etc/systemd/system/zctl-net.service",
+        {"flat-1 zctl-net.service": ("RemainAfterExit=no", "RemainAfterExit=yes")},
+    ),
+    "unit disabled": (
+        "systemctl disable --quiet zctl-net.service",
+        {"flat-1 zctl-net.service.enabled": ("disabled", "enabled")},
+    ),
+    "unit removed": (
+        "rm /etc/systemd/system/zctl-net.service",
+        {"flat-1 zctl-net.service": (None, "as zctl writes it")},
+    ),
+    "code edited": (
+        "echo 'raise SystemExit' >> /usr/local/lib/zctl/zctl_boot.py",
+        {"flat-1 /usr/local/lib/zctl/zctl_boot.py": ("another text", "as this version has it")},
+    ),
+    "settings file removed": (
+        "rm /etc/sysctl.d/90-zctl-bridge.conf",
+        {"flat-1 /etc/sysctl.d/90-zctl-bridge.conf": (None, "as zctl writes it")},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(NETWORK))
+def test_networks(host: Host, kind: str) -> None:
+    command, expected = NETWORK[kind]
+    host.ssh(command)
+    mended(lambda **options: host.network(FLAT, TUNNEL, **options), expected)
+
+
+def test_a_damaged_record_hides_no_other_network_and_is_written_anew(host: Host) -> None:
+    path = f"/etc/zctl/l2/{TUNNEL['uuid']}.json"
+    host.ssh(f"echo '{{' > {path}; echo 1 > /etc/zctl/l2/by-hand.json; ip link set data0 nomaster")
+    try:
+        found = host.network(FLAT, TUNNEL, check=True)
+        assert differing(found)["flat-1 port"] == (None, "data0")
+        assert "damaged" in differing(found)["tunnel-1 record"][0]
+        assert [e["name"] for e in found["foreign_things"]] == ["/etc/zctl/l2/by-hand.json"]
+        mended(lambda **options: host.network(FLAT, TUNNEL, **options), differing(found))
+        assert host.ssh("cat /etc/zctl/l2/by-hand.json").strip() == "1"
+    finally:
+        host.ssh("rm -f /etc/zctl/l2/by-hand.json")
+
+
+def test_foreign_devices_are_told_of_and_left_alone(host: Host) -> None:
+    theirs = "zctl:99999999-2222-4333-8444-555555555555:aaaaaaaa-0700-4000-8000-000000000000"
+    host.ssh(
+        f"ip link add zbr-99 type bridge; ip link set zbr-99 alias {theirs};"
+        " ip link add link data0 name zt2vlan type vlan id 5; ip link add virbr7 type bridge;"
+        f" ip link add zt2port type veth peer name zt2peer; ip link set zt2port master {BRIDGE}"
+    )
+    try:
+        found = host.network(FLAT, TUNNEL, check=True)
+        things = {entry["name"]: (entry["kind"], entry["owner"]) for entry in found["foreign_things"]}
+        assert things == {
+            "zbr-99": ("bridge", "zctl, inventory 99999999-2222-4333-8444-555555555555"),
+            "zt2vlan": ("vlan", "hand-made, upon data0"),
+            "zt2port": ("veth", f"hand-made, in {BRIDGE}"),
+        }
+        assert differing(found) == {}
+    finally:
+        host.ssh("for d in zbr-99 zt2vlan virbr7 zt2port; do ip link del $d; done")
+
+
+def test_a_check_changes_nothing_and_finds_everything_on_a_bare_host(host: Host) -> None:
+    host.network()
+    host.ssh("rm -rf /usr/local/lib/zctl /etc/zctl; rm -f /etc/systemd/system/zctl-net.service")
+    before = host.ssh(LISTING)
+    found = host.network(FLAT, TUNNEL, check=True)
+    assert {entry["result"] for entry in found["results"]} == {"changed"}
+    assert {"flat-1 bridge", "flat-1 port", "tunnel-1 tunnel", "tunnel-1 record"} <= set(differing(found))
+    assert host.ssh(LISTING) == before
+    host.network(FLAT, TUNNEL)
+    assert differing(host.network(FLAT, TUNNEL, check=True)) == {}
