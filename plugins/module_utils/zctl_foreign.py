@@ -76,12 +76,13 @@ def foreign_devices(links: dict[str, Json], inventory: str, nics: set[str], brid
         theirs = inventory_of(link)
         if theirs == inventory or name in nics or name in bridges:
             continue
-        carried = link.get("link") in nics and "link_netnsid" not in link
+        under = link.get("link") or link.get("linkinfo", {}).get("info_data", {}).get("link")
+        carried = under in nics and "link_netnsid" not in link
         plugged = link.get("master") in bridges and not name.startswith(guests)
         holds = kind_word(link) in ("bridge", "bond", "team") and any(
             links.get(nic, {}).get("master") == name for nic in nics
         )
-        where = f", upon {link.get('link')}" if carried else f", in {link.get('master')}" if plugged else ""
+        where = f", upon {under}" if carried else f", in {link.get('master')}" if plugged else ""
         if theirs is not None or carried or plugged or holds:
             found.append(foreign(kind_word(link), name, owner_of(link) + where + (", holds a NIC" if holds else "")))
     return found

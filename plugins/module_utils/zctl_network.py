@@ -16,6 +16,7 @@ try:
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_foreign import foreign_devices
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_boot import boot_differences, install_boot
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_plan import (
+        OWN_DEVICES,
         Facts,
         Impossible,
         Steps,
@@ -38,6 +39,7 @@ try:
         ip_batch,
         ip_json,
         read_json,
+        read_text,
         write_json,
     )
 except ImportError:
@@ -46,6 +48,7 @@ except ImportError:
     from zctl_foreign import foreign_devices  # type: ignore[no-redef]
     from zctl_network_boot import boot_differences, install_boot  # type: ignore[no-redef]
     from zctl_network_plan import (  # type: ignore[no-redef]
+        OWN_DEVICES,
         Facts,
         Impossible,
         Steps,
@@ -63,17 +66,24 @@ except ImportError:
         result,
         value_differences,
     )
-    from zctl_system import Trouble, ip_batch, ip_json, read_json, write_json  # type: ignore[no-redef]
+    from zctl_system import Trouble, ip_batch, ip_json, read_json, read_text, write_json  # type: ignore[no-redef]
 
 FOLDER = Path("/etc/zctl/l2")
 KIND = "l2-network"
+IPV6 = Path("/proc/sys/net/ipv6/conf")
+ADDRESS_MODES = {"0": "eui64", "1": "none", "2": "stable_secret", "3": "random"}
 Json = dict[str, Any]
 
 
 def read_facts() -> Facts:
     """Devices, addresses and routes."""
     routes = ip_json("-4", "route", "show", "table", "all") + ip_json("-6", "route", "show", "table", "all")
-    return Facts(parse_links(ip_json("address", "show")), routes)
+    links = parse_links(ip_json("address", "show"))
+    for name, link in links.items():
+        if name.startswith(OWN_DEVICES):  # `ip address` does not tell how a device makes itself IPv6 addresses
+            mode = (read_text(IPV6 / name / "addr_gen_mode") or "").strip()
+            link["inet6_addr_gen_mode"] = ADDRESS_MODES.get(mode)
+    return Facts(links, routes)
 
 
 @dataclass

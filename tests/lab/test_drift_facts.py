@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.lab.role_runner import run_role
-from tests.lab.wire import flat, l3, lease, tunnel
+from tests.lab.wire import flat, tunnel
 from zctl.lab import Lab
 
 Json = dict[str, Any]
@@ -159,7 +159,7 @@ def test_foreign_devices_are_told_of_and_left_alone(host: Host) -> None:
     theirs = "zctl:99999999-2222-4333-8444-555555555555:aaaaaaaa-0700-4000-8000-000000000000"
     host.ssh(
         f"ip link add zbr-99 type bridge; ip link set zbr-99 alias {theirs};"
-        " ip link add link data0 name zt2vlan type vlan id 5; ip link add virbr7 type bridge;"
+        " ip link add zt2vx type vxlan id 77 dev data0 group 239.9.9.9 dstport 4790; ip link add virbr7 type bridge;"
         f" ip link add zt2port type veth peer name zt2peer; ip link set zt2port master {BRIDGE}"
     )
     try:
@@ -167,12 +167,12 @@ def test_foreign_devices_are_told_of_and_left_alone(host: Host) -> None:
         things = {entry["name"]: (entry["kind"], entry["owner"]) for entry in found["foreign_things"]}
         assert things == {
             "zbr-99": ("bridge", "zctl, inventory 99999999-2222-4333-8444-555555555555"),
-            "zt2vlan": ("vlan", "hand-made, upon data0"),
+            "zt2vx": ("vxlan", "hand-made, upon data0"),
             "zt2port": ("veth", f"hand-made, in {BRIDGE}"),
         }
         assert differing(found) == {}
     finally:
-        host.ssh("for d in zbr-99 zt2vlan virbr7 zt2port; do ip link del $d; done")
+        host.ssh("for d in zbr-99 zt2vx virbr7 zt2port; do ip link del $d; done")
 
 
 def test_a_check_changes_nothing_and_finds_everything_on_a_bare_host(host: Host) -> None:
