@@ -30,6 +30,7 @@ PARTS = (
     "zctl_l3_plan",
     "zctl_l3_filter",
     "zctl_l3_leases",
+    "zctl_l3_inside",
     "zctl_l3",
     "zctl_boot",
 )

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 NEEDED = {"uuid", "inventory", "name", "bridge"}
 
 
-def read_records(paths: Iterable[Path]) -> tuple[dict[str, Json], dict[Path, str]]:
+def read_records(paths: Iterable[Path], needed: set[str] = NEEDED) -> tuple[dict[str, Json], dict[Path, str]]:
     """The records by uuid, and by path what is wrong with those that cannot be used: one must not hide the others."""
     good: dict[str, Json] = {}
     bad: dict[Path, str] = {}
@@ -26,7 +26,7 @@ def read_records(paths: Iterable[Path]) -> tuple[dict[str, Json], dict[Path, str
         except (ValueError, OSError) as error:
             bad[path] = f"damaged: {error}"
             continue
-        if isinstance(value, dict) and set(value) >= NEEDED:
+        if isinstance(value, dict) and set(value) >= needed:
             good[value["uuid"]] = value
         else:
             bad[path] = "damaged: it is not a record of zctl's"

@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 
-from tests.lab.role_runner import run_role
-from tests.lab.wire import flat, tunnel
+from tests.lab.role_runner import INVENTORY, run_role
+from tests.lab.wire import flat, l3, lease, tunnel
 from zctl.lab import Lab
 
 Json = dict[str, Any]
 FLAT, TUNNEL = flat(mtu=1500), tunnel()
 BRIDGE, DEVICE = TUNNEL["bridge"], TUNNEL["device"]
+SERVED = l3(TUNNEL, 1, lease(11), lease(12))
+L3, FOLDER, VETH = SERVED["uuid"], f"/etc/zctl/l3/{SERVED['uuid']}", SERVED["veth"]
+NAMESPACE, SERVICE = SERVED["namespace"], f"zctl-l3@{SERVED['uuid']}.service"
+TABLE = f"bridge zctl_l3_{INVENTORY[:8]}"
 LISTING = (
     "ip -d -br link; ip -br addr; ip netns list; nft list ruleset; find /etc /usr/local/lib /var/lib/zctl /srv/drift"
     " -printf '%p %M %U %s %T@\\n' 2>/dev/null | grep -v /etc/resolv.conf; sysctl net.ipv4.ip_forward;"
@@ -42,6 +46,9 @@ class Host:
         shown = [{k: v for k, v in network.items() if k != "uplink"} for network in networks]
         state = {"management_address": str(self.lab.host("h1").address), "l2_networks": shown}
         return self.run("network", state, **options)
+
+    def services(self, *networks: Json, **options: Any) -> Json:
+        return self.run("l3_services", {"l3_networks": list(networks)}, **options)
 
 
 def differing(answer: Json) -> dict[str, tuple[Any, Any]]:
@@ -185,3 +192,125 @@ def test_a_check_changes_nothing_and_finds_everything_on_a_bare_host(host: Host)
     assert host.ssh(LISTING) == before
     host.network(FLAT, TUNNEL)
     assert differing(host.network(FLAT, TUNNEL, check=True)) == {}
+
+
+@pytest.fixture(scope="module")
+def served(host: Host) -> Iterator[Host]:
+    host.network(FLAT, TUNNEL, fail=True)
+    host.services(SERVED, fail=True)
+    yield host
+    host.services()
+
+
+SERVICES = {
+    "namespace deleted": (
+        f"systemctl stop {SERVICE}; ip netns del {NAMESPACE}; sleep 0.5",
+        {"l3-1 namespace": (None, NAMESPACE), "l3-1 port": (None, VETH), "l3-1 service": ("inactive", "active")},
+    ),
+    "port deleted": (f"ip link del {VETH}", {"l3-1 port": (None, VETH)}),
+    "port down": (f"ip link set {VETH} down", {"l3-1 port.state": ("down", "up")}),
+    "port taken out": (f"ip link set {VETH} nomaster", {"l3-1 port.bridge": (None, BRIDGE)}),
+    "port mtu": (f"ip link set {VETH} mtu 1300", {"l3-1 port.mtu": (1300, 1450)}),
+    "address removed": (
+        f"ip -n {NAMESPACE} addr del 198.19.1.250/24 dev eth0",
+        {"l3-1 namespace.address": (None, "198.19.1.250/24")},
+    ),
+    "address changed": (
+        f"ip -n {NAMESPACE} addr flush dev eth0; ip -n {NAMESPACE} addr add 198.19.1.251/24 dev eth0",
+        {"l3-1 namespace.address": ("198.19.1.251/24", "198.19.1.250/24")},
+    ),
+    "inside down": (f"ip -n {NAMESPACE} link set eth0 down", {"l3-1 namespace.state": ("down", "up")}),
+    "service stopped": (f"systemctl stop {SERVICE}", {"l3-1 service": ("inactive", "active")}),
+    "dnsmasq killed for good": (
+        f"systemctl kill -s KILL {SERVICE}; systemctl stop {SERVICE}; systemctl reset-failed {SERVICE}; true",
+        {"l3-1 service": ("inactive", "active")},
+    ),
+    "service disabled": (
+        f"systemctl disable --quiet {SERVICE}",
+        {"l3-1 service.enabled": ("disabled", "enabled")},
+    ),
+    "settings edited": (
+        f"sed -i 's/^dhcp-authoritative/log-dhcp/' {FOLDER}/dnsmasq.conf",
+        {"l3-1 dnsmasq.conf": ("log-dhcp", "dhcp-authoritative")},
+    ),
+    "record removed": (f"rm {FOLDER}/network.json", {"l3-1 record": (None, f"{FOLDER}/network.json")}),
+    "unit edited": (
+        "sed -i s/Restart=always/Restart=no/ /etc/systemd/system/zctl-l3@.service",
+        {"l3-1 zctl-l3@.service": ("Restart=no", "Restart=always")},
+    ),
+    "lease removed": (
+        f"rm {FOLDER}/hosts/{lease(11)['uuid']}",
+        {"vm-1-11 lease": (None, "52:54:00:27:01:0b,198.19.1.11,vm-1-11")},
+    ),
+    "lease edited": (
+        f"sed -i s/198.19.1.11/198.19.1.99/ {FOLDER}/hosts/{lease(11)['uuid']}",
+        {"vm-1-11 lease.ip": ("198.19.1.99", "198.19.1.11")},
+    ),
+    "stray lease": (
+        f"echo 52:54:00:00:00:01,198.19.1.77,ghost > {FOLDER}/hosts/ghost-1",
+        {"ghost lease": ("52:54:00:00:00:01,198.19.1.77,ghost", None)},
+    ),
+    "filter removed": (f"nft delete table {TABLE}", {"l3-1 filter": (None, TABLE.split()[1])}),
+    "rule removed": (
+        f"nft flush chain {TABLE} from_outside",
+        {"l3-1 filter.from_outside": (None, "iifname @uplinks udp dport { 67, 68 } drop; iifname . arp saddr ip"
+            " @own_addresses drop; iifname . arp daddr ip @own_addresses drop")},
+    ),
+    "rule edited": (
+        f"H=$(nft -a list chain {TABLE} to_outside | sed -n 's/.*udp dport.*handle //p');"
+        f" nft replace rule {TABLE} to_outside handle $H oifname @uplinks udp dport '{{ 67, 69 }}' drop",
+        {"l3-1 filter.to_outside": ("oifname @uplinks udp dport { 67, 69 } drop",
+            "oifname @uplinks udp dport { 67, 68 } drop")},
+    ),
+    "element removed": (
+        f"nft delete element {TABLE} uplinks '{{ {DEVICE} }}'",
+        {"l3-1 filter.uplinks": (None, DEVICE)},
+    ),
+    "element added": (
+        f"nft add element {TABLE} uplinks '{{ \"eth77\" }}'",
+        {"l3-1 filter.uplinks": ("eth77", None)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(SERVICES))
+def test_services(served: Host, kind: str) -> None:
+    command, expected = SERVICES[kind]
+    served.ssh(command)
+    mended(lambda **options: served.services(SERVED, **options), expected)
+
+
+def test_the_folder_of_a_service_removed_while_it_runs(served: Host) -> None:
+    served.ssh(f"rm -r {FOLDER}")
+    expected = {
+        "l3-1 record": (None, f"{FOLDER}/network.json"),
+        "l3-1 hosts": (None, f"{FOLDER}/hosts"),
+        "l3-1 dnsmasq.conf": (None, "as zctl writes it"),
+    }
+    mended(lambda **options: served.services(SERVED, **options), expected, exact=False)
+
+
+def test_a_foreign_dhcp_server_in_our_subnet_is_told_of(served: Host) -> None:
+    served.ssh(
+        "ip link add virbr7 type bridge; ip addr add 198.19.1.3/24 dev virbr7; ip link set virbr7 up;"
+        " dnsmasq --port=0 --interface=virbr7 --dhcp-range=198.19.1.100,198.19.1.150 --pid-file=/run/zt2.pid"
+    )
+    try:
+        found = served.services(SERVED, check=True)
+        things = {entry["kind"]: entry["owner"] for entry in found["foreign_things"]}
+        assert things["bridge"] == "libvirt, 198.19.1.3/24 in the subnet of l3-1"
+        assert things["dnsmasq"].startswith("hand-made, process ") and things["dnsmasq"].endswith("serves l3-1")
+        assert differing(found) == {}
+    finally:
+        served.ssh("kill $(cat /run/zt2.pid); ip link del virbr7")
+
+
+def test_a_check_of_services_changes_nothing_on_a_bare_host(served: Host) -> None:
+    served.services()
+    served.network()
+    served.ssh("rm -rf /etc/zctl/l3 /usr/local/lib/zctl; rm -f /etc/systemd/system/zctl-*")
+    before = served.ssh(LISTING)
+    found = served.services(SERVED, check=True)
+    assert {entry["result"] for entry in found["results"]} == {"changed"}
+    assert {"l3-1 namespace", "l3-1 filter", "l3-1 service", "vm-1-11 lease"} <= set(differing(found))
+    assert served.ssh(LISTING) == before
