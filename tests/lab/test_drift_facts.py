@@ -65,7 +65,7 @@ def mended(act: Any, expected: dict[str, tuple[Any, Any]], exact: bool = True) -
     found = act(check=True)
     seen = differing(found)
     assert (seen if exact else {key: seen.get(key) for key in expected}) == expected, found
-    assert {entry["result"] for entry in found["results"] if entry["differences"]} == {"changed"}
+    assert {entry["result"] for entry in found["results"] if entry["differences"]} <= {"changed", "removed"}
     told = differing(act())
     assert set(told) == set(seen), told
     again = act(check=True)
