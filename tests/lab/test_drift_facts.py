@@ -314,3 +314,44 @@ def test_a_check_of_services_changes_nothing_on_a_bare_host(served: Host) -> Non
     assert {entry["result"] for entry in found["results"]} == {"changed"}
     assert {"l3-1 namespace", "l3-1 filter", "l3-1 service", "vm-1-11 lease"} <= set(differing(found))
     assert served.ssh(LISTING) == before
+
+
+SOCKETS = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service"
+MACHINE = {
+    "setting changed": ("sysctl -q net.ipv4.ip_forward=0", {"net.ipv4.ip_forward": ("0", "1")}),
+    "settings file edited": (
+        "sed -i 's/= 1/= 0/' /etc/sysctl.d/90-zctl.conf",
+        {"/etc/sysctl.d/90-zctl.conf": ("net.ipv4.ip_forward = 0", "net.ipv4.ip_forward = 1")},
+    ),
+    "settings file removed": (
+        "rm /etc/sysctl.d/90-zctl.conf",
+        {"/etc/sysctl.d/90-zctl.conf": (None, "as zctl writes it")},
+    ),
+    "libvirt stopped": (f"systemctl stop {SOCKETS}", {"libvirt": ("does not answer", "answers")}),
+    "libvirt disabled": (
+        "systemctl disable --quiet libvirtd.service",
+        {"libvirtd.service.enabled": ("disabled", "enabled")},
+    ),
+    "libvirt stopped and disabled": (
+        f"systemctl disable --quiet libvirtd.service; systemctl stop {SOCKETS}",
+        {"libvirt": ("does not answer", "answers"), "libvirtd.service.enabled": ("disabled", "enabled")},
+    ),
+    "package removed": ("dpkg --remove iputils-arping", {"package iputils-arping": (None, "installed")}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(MACHINE))
+def test_the_machine(host: Host, kind: str) -> None:
+    command, expected = MACHINE[kind]
+
+    def act(**options: Any) -> Json:
+        return host.run("kvm_host", {"virt_type": "auto"}, **options)
+
+    act(fail=True)
+    host.ssh(command)
+    name = act(scope=[])["results"][0]["name"]
+    found = act(check=True)
+    assert differing(found) == {f"{name} {field}": values for field, values in expected.items()}, found
+    assert found["results"][0]["result"] == "changed", found
+    assert act()["results"][0]["result"] == ("unchanged" if "package" in kind else "changed")
+    assert differing(act(check=True)) == {}
