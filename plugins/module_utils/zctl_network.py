@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,8 @@ class Run:
     management: str | None
     check: bool
     patience: int
-    there: set[Path] = field(default_factory=managers.present)
     seen: Facts | None = None
+    managers_seen: set[Path] | None = None
     shared_is_told: bool = False
 
     def facts(self) -> Facts:
@@ -104,12 +104,18 @@ class Run:
             self.seen = read_facts()
         return self.seen
 
+    def there(self) -> set[Path]:
+        """The network managers of this host, by the folders of their settings."""
+        if self.managers_seen is None:
+            self.managers_seen = managers.present()
+        return self.managers_seen
+
     def shared(self, network: Json) -> list[Json]:
         """What is not as wanted of what all networks share: told of the first of a run, which mends it."""
         if self.shared_is_told:
             return []
         self.shared_is_told = True
-        return managers.shared_differences(network, self.there) + boot_differences()
+        return managers.shared_differences(network, self.there()) + boot_differences()
 
 
 def read_stored() -> dict[str, Json]:
@@ -209,7 +215,7 @@ def bring(run: Run, network: Json, stored: Json | None, damaged: str) -> Callabl
         steps = plan_network(network, facts, run.inventory, run.management, stored)
         record = record_of(run.inventory, network, run.management, stored, steps, facts)
         written = record_differences(record, stored, damaged)
-        shared = managers.file_differences(network, run.there) + run.shared(network)
+        shared = managers.file_differences(network, run.there()) + run.shared(network)
         wrong = steps.differences + written + shared
         observed = {"bridge": network["bridge"], "port": network.get("device") or network.get("interface")}
         if not wrong and not steps.lines:
