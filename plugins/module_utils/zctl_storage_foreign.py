@@ -26,8 +26,9 @@ def unknown_files(storages: list[Json], state: Json) -> list[Json]:
     for storage in storages:
         for name in (plan.IMAGES, plan.VOLUMES):
             for path, size in _files(os.path.join(storage["path"], name)):
-                if path not in known:
-                    words = f"{owner_words(os.path.basename(path), storage['kind'])}, {plan.human(size)}"
+                shared = storage["kind"] != "local" and _OURS.fullmatch(os.path.basename(path))
+                if path not in known and not shared:  # on a shared one it may well be another host's
+                    words = f"{owner_words(os.path.basename(path))}, {plan.human(size)}"
                     found.append({**foreign("file", path, words), "size": size})
     return found
 
@@ -47,13 +48,12 @@ def _files(folder: str) -> list[tuple[str, int]]:
     return found
 
 
-def owner_words(name: str, kind: str) -> str:
+def owner_words(name: str) -> str:
     """Who seems to have put a file into a storage."""
     if ".part" in name:
         return "zctl, begun and not finished"
     if _OURS.fullmatch(name):
-        others = "of another host, or " if kind != "local" else ""
-        return f"named as zctl does: {others}not wanted on this host"
+        return "named as zctl does: not wanted on this host"
     return "unknown file"
 
 
