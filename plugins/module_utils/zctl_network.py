@@ -15,6 +15,7 @@ try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_network_try as trying
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_foreign import foreign_devices
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_boot import boot_differences, install_boot
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_guests import read_guests
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_plan import (
         OWN_DEVICES,
         Facts,
@@ -47,6 +48,7 @@ except ImportError:
     import zctl_network_try as trying  # type: ignore[no-redef]
     from zctl_foreign import foreign_devices  # type: ignore[no-redef]
     from zctl_network_boot import boot_differences, install_boot  # type: ignore[no-redef]
+    from zctl_network_guests import read_guests  # type: ignore[no-redef]
     from zctl_network_plan import (  # type: ignore[no-redef]
         OWN_DEVICES,
         Facts,
@@ -83,7 +85,9 @@ def read_facts() -> Facts:
         if name.startswith(OWN_DEVICES):  # `ip address` does not tell how a device makes itself IPv6 addresses
             mode = (read_text(IPV6 / name / "addr_gen_mode") or "").strip()
             link["inet6_addr_gen_mode"] = ADDRESS_MODES.get(mode)
-    return Facts(links, routes)
+    facts = Facts(links, routes)
+    lost = facts.lost_guests()
+    return Facts(links, routes, read_guests(lost)) if lost else facts
 
 
 @dataclass

@@ -23,6 +23,7 @@ PARTS = (
     "zctl_foreign",
     "zctl_network_plan",
     "zctl_network_tunnel",
+    "zctl_network_guests",
     "zctl_network_managers",
     "zctl_network_boot",
     "zctl_network_try",

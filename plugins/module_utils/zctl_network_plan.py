@@ -23,10 +23,23 @@ class Impossible(Exception):
 
 @dataclass(frozen=True)
 class Facts:
-    """What `ip -j -d address` and `ip -j route` said: devices by name with their addresses, routes of all tables."""
+    """What `ip -j -d address` and `ip -j route` said: devices by name with their addresses, routes of all tables.
+
+    `guests` says of the ports of VMs that are in no bridge of zctl's where they belong.
+    """
 
     links: dict[str, dict[str, Any]]
     routes: list[dict[str, Any]] = field(default_factory=list)
+    guests: dict[str, str] = field(default_factory=dict)
+
+    def lost_guests(self) -> list[str]:
+        """Ports that zctl's VMs have, which are in no bridge of zctl's."""
+        bridge, port = OWN_DEVICES[0], OWN_DEVICES[3]
+        return [
+            name
+            for name, link in self.links.items()
+            if name.startswith(port) and not str(link.get("master")).startswith(bridge)
+        ]
 
     def ports(self, bridge: str) -> list[str]:
         """The devices plugged into a bridge."""
@@ -190,6 +203,18 @@ def plan_bridge_mtu(bridge: str, uplink: str, mtu: int, facts: Facts, steps: Ste
         steps.lines += [line] if have != mtu else []
     elif have not in (None, mtu, min(facts.links[port].get("mtu", mtu) for port in facts.ports(bridge))):
         steps.mend("bridge.mtu", have, mtu, f"MTU of {bridge} {have} -> {mtu}", line)
+
+
+def plan_guests(bridge: str, facts: Facts, steps: Steps) -> None:
+    """Running VMs lose their network when somebody removes their bridge, also when it is made again."""
+    for name in sorted(name for name, where in facts.guests.items() if where == bridge and name in facts.links):
+        line = f"link set dev {name} master {bridge}"
+        words = f"VM's port {name} plugged into {bridge}"
+        steps.mend(f"guest {name}", facts.links[name].get("master"), bridge, words, line)
+    for name in facts.ports(bridge):
+        if name.startswith("zt-") and not is_up(facts.links[name]):
+            words = f"VM's port {name} set up"
+            steps.mend(f"guest {name}.state", "down", "up", words, f"link set dev {name} up")
 
 
 def plan_nic(network: dict[str, Any], facts: Facts, steps: Steps, stored: dict[str, Any] | None) -> None:

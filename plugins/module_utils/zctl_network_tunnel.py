@@ -13,6 +13,7 @@ try:
         mark_of,
         plan_bridge,
         plan_bridge_mtu,
+        plan_guests,
         plan_nic,
         plan_release,
         plan_silence,
@@ -26,6 +27,7 @@ except ImportError:
         mark_of,
         plan_bridge,
         plan_bridge_mtu,
+        plan_guests,
         plan_nic,
         plan_release,
         plan_silence,
@@ -51,7 +53,8 @@ def plan_network(
             plan_release(before, bridge, facts, (stored or {}).get("taken") or {}, steps)
             steps.taken = None
             if steps.lines and bridge in facts.links:  # what the bridge held has gone back to the other NIC
-                facts = Facts({**facts.links, bridge: {**facts.links[bridge], "addr_info": []}}, facts.routes)
+                bare = {**facts.links, bridge: {**facts.links[bridge], "addr_info": []}}
+                facts = Facts(bare, facts.routes, facts.guests)
         plan_nic(network, facts, steps, stored)
     if not is_up(facts.links.get(bridge, {})):
         line = f"link set dev {bridge} up"
@@ -59,6 +62,7 @@ def plan_network(
             steps.mend("bridge.state", "down", "up", f"bridge {bridge} set up", line)
         else:
             steps.add(line)
+    plan_guests(bridge, facts, steps)
     return steps
 
 

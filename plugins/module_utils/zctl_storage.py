@@ -178,6 +178,8 @@ def _image(run: Run, image: Json) -> None:
         run.report(image, "image", "changed", words, differences, present=not lost)
         return
     wanted = {**image, "checksum": checksum}
+    if not lost and files.in_use(image["path"]):
+        again += "; VMs that run on it hold the damaged one until they are restarted"
     if images.is_url(image["source"]):
         images.fetch(wanted)
     elif image["uuid"] in run.uploads:
