@@ -207,14 +207,15 @@ def plan_bridge_mtu(bridge: str, uplink: str, mtu: int, facts: Facts, steps: Ste
 
 def plan_guests(bridge: str, facts: Facts, steps: Steps) -> None:
     """Running VMs lose their network when somebody removes their bridge, also when it is made again."""
-    for name in sorted(name for name, where in facts.guests.items() if where == bridge and name in facts.links):
-        line = f"link set dev {name} master {bridge}"
-        words = f"VM's port {name} plugged into {bridge}"
-        steps.mend(f"guest {name}", facts.links[name].get("master"), bridge, words, line)
-    for name in facts.ports(bridge):
-        if name.startswith("zt-") and not is_up(facts.links[name]):
-            words = f"VM's port {name} set up"
-            steps.mend(f"guest {name}.state", "down", "up", words, f"link set dev {name} up")
+    lost = {name for name, where in facts.guests.items() if where == bridge and name in facts.links}
+    own = {name for name in facts.ports(bridge) if name.startswith(OWN_DEVICES[3])}
+    for name in sorted(lost | own):
+        link = facts.links[name]
+        if name in lost:
+            line = f"link set dev {name} master {bridge}"
+            steps.mend(f"guest {name}", link.get("master"), bridge, f"VM's port {name} plugged into {bridge}", line)
+        if not is_up(link):
+            steps.mend(f"guest {name}.state", "down", "up", f"VM's port {name} set up", f"link set dev {name} up")
 
 
 def plan_nic(network: dict[str, Any], facts: Facts, steps: Steps, stored: dict[str, Any] | None) -> None:

@@ -296,9 +296,14 @@ def test_vms_get_their_network_back() -> None:
     network = tunnel()
     fields(machine, network)
     machine.links["zt-3"].update(master="zbr-bbbbbbbb01", flags=[])
+    machine.links["zt-1"]["flags"] = []
     assert Facts(machine.links).lost_guests() == ["zt-1", "zt-2"]
     found = fields(machine, network, {"zt-1": "zbr-bbbbbbbb01", "zt-2": "zbr-other"})
-    assert found == {"guest zt-1": (None, "zbr-bbbbbbbb01"), "guest zt-3.state": ("down", "up")}
+    assert found == {
+        "guest zt-1": (None, "zbr-bbbbbbbb01"),
+        "guest zt-1.state": ("down", "up"),
+        "guest zt-3.state": ("down", "up"),
+    }
 
 
 def test_where_a_port_belongs_is_read_of_libvirt(tmp_path: Path) -> None:
