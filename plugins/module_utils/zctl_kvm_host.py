@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import Any
 
 try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_kvm_host_daemon as daemon
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_kvm_host_facts as facts
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_kvm_host_packages as packages
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_kvm_host_virt as virt
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_results as results
 except ImportError:
+    import zctl_kvm_host_daemon as daemon  # type: ignore[no-redef]
     import zctl_kvm_host_facts as facts  # type: ignore[no-redef]
     import zctl_kvm_host_packages as packages  # type: ignore[no-redef]
     import zctl_kvm_host_virt as virt  # type: ignore[no-redef]
+    import zctl_results as results  # type: ignore[no-redef]
 
 Json = dict[str, Any]
 SYSCTL_FILE = "/etc/sysctl.d/90-zctl.conf"
 SYSCTL = {"net.ipv4.ip_forward": "1"}
-# Monolithic first: where both are installed, the distribution has left that one enabled.
-_DAEMONS = (("libvirtd", ("libvirtd.service",)), ("virtqemud", ("virtqemud.socket", "virtlogd.socket")))
 LIBVIRT_URI = "qemu:///system"
 
 
@@ -40,21 +41,27 @@ def converge(state: Json, host: Json, read_only: bool, check: bool, require_pack
     missing = packages.missing_packages(observed["os"]["family"])
     problems = _basic_problems(observed)
     done: list[str] = []
+    differences = [results.difference(f"package {name}", None, "installed") for name in missing]
     if observed["root"]:
-        done += _apply_sysctl(change)
+        wrong = sysctl_differences()
+        differences += wrong
+        done = _mend_sysctl(wrong, change)
     versions, trouble = read_libvirt()
-    if trouble and not missing and observed["root"]:
-        started, problem = _start_libvirt(change)
+    if not missing and observed["root"]:
+        wrong = daemon.differences(trouble)
+        differences += wrong
+        started, problem = daemon.start(change, bool(trouble)) if wrong else ([], "")
         done += started
-        if change:
+        if trouble and change:
             versions, trouble = read_libvirt()
-        if trouble:
+        if problem or (trouble and (change or read_only)):  # a check tells of it as of something to mend
             problems.append(problem or trouble)
     verdict = virt.read_verdict(store=change)
     wanted = state.get("virt_type", "auto")
     if verdict.virt_type is None and "qemu-img" not in " ".join(missing) and not missing:
         problems.append(f"no VM can run on this host: {verdict.reason}")
     if wanted == "kvm" and verdict.virt_type == "qemu":
+        differences.append(results.difference("virt_type", "qemu", "kvm"))
         problems.append(
             f"the host is to use hardware virtualization, which does not work here ({verdict.reason}); set its"
             " virtualization type to auto or qemu, or enable VT-x/AMD-V in the firmware"
@@ -71,10 +78,10 @@ def converge(state: Json, host: Json, read_only: bool, check: bool, require_pack
         problems.append(f"packages are missing: {', '.join(missing)}; the role kvm_host installs them")
     observed["problems"] = problems
     result, reason = _outcome(problems, done, missing, read_only)
-    entry = {"uuid": host["uuid"], "kind": "host", "name": host["name"], "result": result, "reason": reason}
     return {
         "changed": result == "changed" or (bool(done) and change),
-        "results": [{**entry, "observed": observed}],
+        "results": [results.result("host", host, result, reason, differences, **observed)],
+        "foreign_things": [],
         "missing_packages": missing,
         "family": observed["os"]["family"],
     }
@@ -139,53 +146,43 @@ def _version(number: int) -> str:
     return f"{number // 1000000}.{number // 1000 % 1000}.{number % 1000}"
 
 
-def _apply_sysctl(change: bool) -> list[str]:
-    """Write the settings now and for the next boot; returns what was (or would be) changed."""
-    done = []
-    text = render_sysctl(SYSCTL)
+def sysctl_differences() -> list[Json]:
+    """Where the settings file, and what is set now, are not as wanted."""
     try:
         with open(SYSCTL_FILE, encoding="utf-8") as source:
             current = source.read()
     except OSError:
-        current = ""
-    if current != text:
-        done.append(f"{SYSCTL_FILE} written")
-        if change:
-            os.makedirs(os.path.dirname(SYSCTL_FILE), exist_ok=True)
-            with open(f"{SYSCTL_FILE}.new", "w", encoding="utf-8") as out:
-                out.write(text)
-            os.rename(f"{SYSCTL_FILE}.new", SYSCTL_FILE)
+        current = None
+    found: list[Json] = results.text_differences(SYSCTL_FILE, current, render_sysctl(SYSCTL))
     for key, value in SYSCTL.items():
-        path = "/proc/sys/" + key.replace(".", "/")
         try:
-            with open(path, encoding="ascii") as source:
+            with open(_sysctl_path(key), encoding="ascii") as source:
                 now = source.read().strip()
-            if now != value:
-                done.append(f"{key} set to {value}")
-                if change:
-                    with open(path, "w", encoding="ascii") as out:
-                        out.write(value)
         except OSError:
             continue  # not in this kernel: whoever needs it says so
+        if now != value:
+            found.append(results.difference(key, now, value))
+    return found
+
+
+def _sysctl_path(key: str) -> str:
+    return "/proc/sys/" + key.replace(".", "/")
+
+
+def _mend_sysctl(differences: list[Json], change: bool) -> list[str]:
+    """Make the settings as wanted, now and for the next boot; returns what was (or would be) done."""
+    done = []
+    for name in [entry["field"] for entry in differences]:
+        done.append(f"{name} written" if name == SYSCTL_FILE else f"{name} set to {SYSCTL[name]}")
+        if change and name == SYSCTL_FILE:
+            os.makedirs(os.path.dirname(SYSCTL_FILE), exist_ok=True)
+            with open(f"{SYSCTL_FILE}.new", "w", encoding="utf-8") as out:
+                out.write(render_sysctl(SYSCTL))
+            os.rename(f"{SYSCTL_FILE}.new", SYSCTL_FILE)
+        elif change:
+            try:
+                with open(_sysctl_path(name), "w", encoding="ascii") as out:
+                    out.write(SYSCTL[name])
+            except OSError:
+                continue  # in a container that may not: whoever needs it says so
     return done
-
-
-def _systemctl(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
-
-
-def _start_libvirt(change: bool) -> tuple[list[str], str]:
-    """Enable and start the libvirt that is installed; returns what was done and what went wrong."""
-    if not os.path.isdir("/run/systemd/system"):
-        return [], "libvirt does not answer and systemd does not run here; start libvirtd yourself"
-    for program, units in _DAEMONS:
-        if not os.access(f"/usr/sbin/{program}", os.X_OK):
-            continue
-        if not change:
-            return [f"{program} started"], ""
-        done = _systemctl("enable", "--now", *units)
-        if done.returncode:
-            why = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-            return [], f"{program} does not start: {why[0]}; see 'journalctl -u {program}'"
-        return [f"{program} enabled and started"], ""
-    return [], "neither libvirtd nor virtqemud is installed"

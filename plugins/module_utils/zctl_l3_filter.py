@@ -10,6 +10,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+try:
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import difference
+except ImportError:
+    from zctl_results import difference  # type: ignore[no-redef]
+
+Json = dict[str, Any]
 RULES = {
     "from_outside": (
         "iifname @uplinks udp dport { 67, 68 } drop",
@@ -29,12 +35,12 @@ TYPES = {"uplinks": "ifname", "own_addresses": "ifname . ipv4_addr", "own_sender
 
 @dataclass(frozen=True)
 class Filter:
-    """What the filter of one inventory holds; `rules` counts those of each chain with its hook."""
+    """What the filter of one inventory holds; `rules` has each chain's hook, priority and rules in words."""
 
     uplinks: frozenset[str] = frozenset()
     own_addresses: frozenset[tuple[str, str]] = frozenset()
     own_senders: frozenset[tuple[str, str]] = frozenset()
-    rules: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    rules: dict[str, tuple[str, int, tuple[str, ...]]] = field(default_factory=dict)
 
     def covers(self, other: Filter) -> bool:
         """Whether it keeps in all that the other does."""
@@ -43,6 +49,15 @@ class Filter:
             and self.uplinks >= other.uplinks
             and self.own_addresses >= other.own_addresses
             and self.own_senders >= other.own_senders
+        )
+
+    def joined(self, other: Filter) -> Filter:
+        """This filter, which keeps in what the other does too."""
+        return Filter(
+            self.uplinks | other.uplinks,
+            self.own_addresses | other.own_addresses,
+            self.own_senders | other.own_senders,
+            self.rules,
         )
 
 
@@ -59,7 +74,7 @@ def wanted_filter(networks: list[dict[str, Any]], macs: dict[str, str]) -> Filte
         frozenset(entry["uplink"] for entry in networks),
         frozenset((entry["uplink"], entry["dhcp_ip"]) for entry in networks),
         frozenset((entry["uplink"], macs[entry["uuid"]]) for entry in networks),
-        {chain: (*HOOKS[chain], len(rules)) for chain, rules in RULES.items()},
+        {chain: (*HOOKS[chain], rules) for chain, rules in RULES.items()},
     )
 
 
@@ -67,17 +82,99 @@ def parse_filter(text: str) -> Filter:
     """The filter that `nft -j list table` shows; an empty one for no text."""
     sets: dict[str, frozenset[Any]] = {name: frozenset() for name in TYPES}
     chains: dict[str, tuple[str, int]] = {}
-    counts: dict[str, int] = {}
+    texts: dict[str, list[str]] = {}
     for item in json.loads(text)["nftables"] if text else []:
         if "set" in item and item["set"]["name"] in TYPES:
             elements = item["set"].get("elem", [])
             sets[item["set"]["name"]] = frozenset(tuple(e["concat"]) if isinstance(e, dict) else e for e in elements)
         elif "chain" in item:
-            chains[item["chain"]["name"]] = (item["chain"].get("hook", ""), item["chain"].get("prio", 0))
+            chain = item["chain"]
+            hook = f"{chain.get('hook', '')}{'' if chain.get('policy', 'accept') == 'accept' else ', policy drop'}"
+            chains[chain["name"]] = (hook, chain.get("prio", 0))
         elif "rule" in item:
-            counts[item["rule"]["chain"]] = counts.get(item["rule"]["chain"], 0) + 1
-    rules = {name: (*hook, counts.get(name, 0)) for name, hook in chains.items()}
+            texts.setdefault(item["rule"]["chain"], []).append(rule_words(item["rule"].get("expr", [])))
+    rules = {name: (*hook, tuple(texts.get(name, []))) for name, hook in chains.items()}
     return Filter(sets["uplinks"], sets["own_addresses"], sets["own_senders"], rules)
+
+
+def rule_words(expressions: list[Json]) -> str:
+    """A rule of `nft -j` as it is written; of what zctl never writes, the JSON.
+
+    What only says that a header is there, which some versions of nft show and others do not, is left out.
+    """
+    words = []
+    for entry in expressions:
+        match = entry.get("match") if isinstance(entry, dict) else None
+        if not isinstance(match, dict):
+            words.append(" ".join(entry) if entry in ({"drop": None}, {"accept": None}) else json.dumps(entry))
+            continue
+        left, right = side_words(match.get("left")), side_words(match.get("right"))
+        if (left, right) in IMPLIED:
+            continue
+        words.append(f"{left} {right}" if match.get("op", "==") == "==" else f"{left} {match['op']} {right}")
+    return " ".join(words)
+
+
+IMPLIED = {("meta l4proto", "udp"), ("meta protocol", "arp"), ("ether type", "arp")}
+
+
+def side_words(value: Any) -> str:
+    """One side of a comparison as it is written."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return value if isinstance(value, str) else json.dumps(value)
+    kind, inner = next(iter(value.items()))
+    if kind == "meta":
+        key = str(inner.get("key"))
+        return key if key in ("iifname", "oifname") else f"meta {key}"
+    if kind == "payload" and "field" in inner:
+        return f"{inner.get('protocol')} {inner['field']}"
+    if kind == "concat":
+        return " . ".join(side_words(part) for part in inner)
+    if kind == "set":
+        return f"{{ {', '.join(str(part) for part in inner)} }}"
+    return json.dumps(value)
+
+
+def own_differences(actual: Filter, network: Json, mac: str) -> list[Json]:
+    """Where what the filter holds for one network is not as wanted."""
+    if actual == Filter():
+        return [difference("filter", None, table_name(network["inventory"]))]
+    uplink, address = network["uplink"], network["dhcp_ip"]
+    wanted = {"uplinks": uplink, "own_addresses": (uplink, address), "own_senders": (uplink, mac)}
+    lost = {name: element for name, element in wanted.items() if element not in getattr(actual, name)}
+    return [difference(f"filter.{name}", None, element_words(element)) for name, element in lost.items()]
+
+
+def shared_differences(actual: Filter, wanted: Filter, gone: Filter) -> list[Json]:
+    """Where chains and rules are not as wanted, and elements of no network; `gone` are those that just go."""
+    if Filter() in (actual, wanted):
+        return []
+    found = []
+    for name in TYPES:
+        strays = getattr(actual, name) - getattr(wanted, name) - getattr(gone, name)
+        found += [difference(f"filter.{name}", element_words(element), None) for element in sorted(strays)]
+    for chain in sorted({*actual.rules, *wanted.rules}):
+        have, want = actual.rules.get(chain), wanted.rules.get(chain)
+        if have == want:
+            continue
+        if have is None or want is None or have[:2] != want[:2]:
+            found.append(difference(f"filter.{chain}", chain_words(have), chain_words(want)))
+            continue
+        extra = "; ".join(rule for rule in have[2] if rule not in want[2])
+        lost = "; ".join(rule for rule in want[2] if rule not in have[2])
+        order = "" if extra or lost else "its rules in another order or number"
+        found.append(difference(f"filter.{chain}", extra or order or None, lost or None))
+    return found
+
+
+def element_words(element: Any) -> str:
+    """An element of a set."""
+    return " . ".join(element) if isinstance(element, tuple) else str(element)
+
+
+def chain_words(chain: tuple[str, int, tuple[str, ...]] | None) -> str | None:
+    """A chain by its place and size."""
+    return f"{chain[0]} {chain[1]}, {len(chain[2])} rules" if chain else None
 
 
 def render_filter(inventory: str, wanted: Filter) -> str:

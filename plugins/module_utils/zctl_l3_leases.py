@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 try:
-    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_plan import host_line, lease_changes
-    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import in_scope, result
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_plan import (
+        host_line,
+        lease_changes,
+        lease_differences,
+    )
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import difference, in_scope, result
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble, read_text, run, write_text
 except ImportError:
-    from zctl_l3_plan import host_line, lease_changes  # type: ignore[no-redef]
-    from zctl_results import in_scope, result  # type: ignore[no-redef]
+    from zctl_l3_plan import host_line, lease_changes, lease_differences  # type: ignore[no-redef]
+    from zctl_results import difference, in_scope, result  # type: ignore[no-redef]
     from zctl_system import Trouble, read_text, run, write_text  # type: ignore[no-redef]
 
 KIND = "lease"
@@ -34,10 +38,11 @@ def leases(root: Path, network: Json, scope: list[str] | None, check: bool, is_s
     present = read_leases(folder)
     texts = {key: host_line(lease) for key, lease in wanted.items()}
     changes = lease_changes(texts, present, {key for key in present if in_scope(key, scope)})
-    found = [write_lease(folder, lease, texts[key], changes, check) for key, lease in wanted.items()]
+    found = [write_lease(folder, lease, texts[key], present.get(key), check) for key, lease in wanted.items()]
     for key in sorted(changes["removed"]):
         entry = {"uuid": key, "name": present[key].strip().rpartition(",")[2] or key}
-        found.append(result(KIND, entry, "removed", "lease removed"))
+        gone = [difference("lease", present[key].strip() or "an empty file", None)]
+        found.append(result(KIND, entry, "removed", "lease removed", gone))
         if not check:
             (folder / key).unlink(missing_ok=True)
     if (changes["removed"] or changes["changed"]) and not check:
@@ -45,18 +50,18 @@ def leases(root: Path, network: Json, scope: list[str] | None, check: bool, is_s
     return found
 
 
-def write_lease(folder: Path, lease: Json, text: str, changes: dict[str, set[str]], check: bool) -> Json:
+def write_lease(folder: Path, lease: Json, text: str, actual: str | None, check: bool) -> Json:
     """One lease. A new one needs nothing more: dnsmasq watches its folder."""
-    key = lease["uuid"]
-    word = next((word for word in ("added", "changed") if key in changes[word]), "")
-    if not word:
+    differences = lease_differences(actual, text)
+    if not differences:
         return result(KIND, lease, "unchanged", "it is there already", ip=lease["ip"])
     if not check:
         try:
-            write_text(folder / key, text)
+            write_text(folder / lease["uuid"], text)
         except OSError as error:
-            return result(KIND, lease, "failed", f"its file cannot be written: {error}")
-    return result(KIND, lease, "changed", f"lease {word}", ip=lease["ip"])
+            return result(KIND, lease, "failed", f"its file cannot be written: {error}", differences)
+    word = "added" if actual is None else "changed"
+    return result(KIND, lease, "changed", f"lease {word}", differences, ip=lease["ip"])
 
 
 def forget(network: Json, found: list[Json]) -> None:

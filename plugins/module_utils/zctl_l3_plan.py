@@ -6,6 +6,11 @@ import hashlib
 import ipaddress
 from typing import Any
 
+try:
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import difference
+except ImportError:
+    from zctl_results import difference  # type: ignore[no-redef]
+
 LEASE_TIME = "1h"
 USUAL_MTU = 1500
 MADE = "# Made by zctl; zctl converge writes it anew.\n"
@@ -115,13 +120,42 @@ def namespace_lines(network: dict[str, Any], mac: str, mtu: int) -> tuple[list[s
     return outside, inside
 
 
-def port_is_right(network: dict[str, Any], mac: str, port: dict[str, Any], inside: dict[str, Any]) -> bool:
-    """Whether both ends of the namespace's port, as `ip -j address` shows them, are as namespace_lines makes them."""
-    addresses = [f"{e.get('local')}/{e.get('prefixlen')}" for e in inside.get("addr_info", [])]
-    return (
-        port.get("master") == network["bridge"]
-        and "UP" in port.get("flags", [])
-        and inside.get("address") == mac
-        and "UP" in inside.get("flags", [])
-        and f"{network['dhcp_ip']}/{prefix_length(network)}" in addresses
-    )
+def port_differences(
+    network: dict[str, Any], mac: str, mtu: int, port: dict[str, Any] | None, inside: dict[str, Any] | None
+) -> list[dict[str, Any]]:
+    """Where the ends of the namespace's port are not as namespace_lines makes them.
+
+    `port` is the host's end as `ip -j address` shows it, `inside` the other one as read_inside does.
+    """
+    found = [] if inside is not None else [difference("namespace", None, network["namespace"])]
+    if port is None:
+        return [*found, difference("port", None, network["veth"])]
+    address = f"{network['dhcp_ip']}/{prefix_length(network)}"
+    fields = [
+        ("port.bridge", port.get("master"), network["bridge"]),
+        ("port.state", "up" if "UP" in port.get("flags", []) else "down", "up"),
+        ("port.mtu", port.get("mtu"), mtu),
+    ]
+    if inside:
+        held = inside["addresses"]
+        fields += [
+            ("namespace.mac", inside["mac"], mac),
+            ("namespace.state", "up" if inside["up"] else "down", "up"),
+            ("namespace.mtu", inside["mtu"], mtu),
+            ("namespace.address", address if address in held else ", ".join(held) or None, address),
+        ]
+    elif inside is not None:
+        fields.append(("namespace.port", None, "eth0"))
+    return found + [difference(*entry) for entry in fields if entry[1] != entry[2]]
+
+
+def lease_differences(actual: str | None, desired: str) -> list[dict[str, Any]]:
+    """Where a lease file is not as wanted: by MAC, address and name, if it can be understood at all."""
+    if actual == desired:
+        return []
+    have, want = (actual or "").strip().split(","), desired.strip().split(",")
+    if actual is None or len(have) != len(want):
+        return [difference("lease", actual if actual is None else actual.strip(), desired.strip())]
+    fields = zip(("mac", "ip", "name"), have, want)  # noqa: B905 - Python 3.9
+    found = [difference(f"lease.{name}", one, other) for name, one, other in fields if one != other]
+    return found or [difference("lease", "with lines or blanks added", desired.strip())]

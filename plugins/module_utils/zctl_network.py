@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_network_managers as managers
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_network_try as trying
-    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_boot import install_boot
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_foreign import foreign_devices
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_boot import boot_differences, install_boot
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_guests import read_guests
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_plan import (
+        OWN_DEVICES,
         Facts,
         Impossible,
         Steps,
@@ -20,19 +26,31 @@ try:
         strays,
     )
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_tunnel import plan_network
-    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import in_scope, outcome, result
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_records import damaged_words, read_records
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import (
+        difference,
+        foreign,
+        in_scope,
+        outcome,
+        result,
+        value_differences,
+    )
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import (
         Trouble,
         ip_batch,
         ip_json,
         read_json,
+        read_text,
         write_json,
     )
 except ImportError:
     import zctl_network_managers as managers  # type: ignore[no-redef]
     import zctl_network_try as trying  # type: ignore[no-redef]
-    from zctl_network_boot import install_boot  # type: ignore[no-redef]
+    from zctl_foreign import foreign_devices  # type: ignore[no-redef]
+    from zctl_network_boot import boot_differences, install_boot  # type: ignore[no-redef]
+    from zctl_network_guests import read_guests  # type: ignore[no-redef]
     from zctl_network_plan import (  # type: ignore[no-redef]
+        OWN_DEVICES,
         Facts,
         Impossible,
         Steps,
@@ -41,24 +59,72 @@ except ImportError:
         strays,
     )
     from zctl_network_tunnel import plan_network  # type: ignore[no-redef]
-    from zctl_results import in_scope, outcome, result  # type: ignore[no-redef]
-    from zctl_system import Trouble, ip_batch, ip_json, read_json, write_json  # type: ignore[no-redef]
+    from zctl_records import damaged_words, read_records  # type: ignore[no-redef]
+    from zctl_results import (  # type: ignore[no-redef]
+        difference,
+        foreign,
+        in_scope,
+        outcome,
+        result,
+        value_differences,
+    )
+    from zctl_system import Trouble, ip_batch, ip_json, read_json, read_text, write_json  # type: ignore[no-redef]
 
 FOLDER = Path("/etc/zctl/l2")
 KIND = "l2-network"
+IPV6 = Path("/proc/sys/net/ipv6/conf")
+ADDRESS_MODES = {"0": "eui64", "1": "none", "2": "stable_secret", "3": "random"}
 Json = dict[str, Any]
 
 
 def read_facts() -> Facts:
     """Devices, addresses and routes."""
     routes = ip_json("-4", "route", "show", "table", "all") + ip_json("-6", "route", "show", "table", "all")
-    return Facts(parse_links(ip_json("address", "show")), routes)
+    links = parse_links(ip_json("address", "show"))
+    for name, link in links.items():
+        if name.startswith(OWN_DEVICES):  # `ip address` does not tell how a device makes itself IPv6 addresses
+            mode = (read_text(IPV6 / name / "addr_gen_mode") or "").strip()
+            link["inet6_addr_gen_mode"] = ADDRESS_MODES.get(mode)
+    facts = Facts(links, routes)
+    lost = facts.lost_guests()
+    return Facts(links, routes, read_guests(lost)) if lost else facts
+
+
+@dataclass
+class Run:
+    """One call over one host: the request, and what is read once for all networks."""
+
+    inventory: str
+    management: str | None
+    check: bool
+    patience: int
+    seen: Facts | None = None
+    managers_seen: set[Path] | None = None
+    shared_is_told: bool = False
+
+    def facts(self) -> Facts:
+        """Devices and routes, read again only after something was changed."""
+        if self.seen is None:
+            self.seen = read_facts()
+        return self.seen
+
+    def there(self) -> set[Path]:
+        """The network managers of this host, by the folders of their settings."""
+        if self.managers_seen is None:
+            self.managers_seen = managers.present()
+        return self.managers_seen
+
+    def shared(self, network: Json) -> list[Json]:
+        """What is not as wanted of what all networks share: told of the first of a run, which mends it."""
+        if self.shared_is_told:
+            return []
+        self.shared_is_told = True
+        return managers.shared_differences(network, self.there()) + boot_differences()
 
 
 def read_stored() -> dict[str, Json]:
     """The networks that this host is to have, by uuid, of all inventories."""
-    entries = [read_json(path) for path in sorted(FOLDER.glob("*.json"))]
-    return {entry["uuid"]: entry for entry in entries if entry}
+    return read_records(sorted(FOLDER.glob("*.json")))[0]
 
 
 def nics_first(networks: list[Json]) -> list[Json]:
@@ -68,32 +134,54 @@ def nics_first(networks: list[Json]) -> list[Json]:
 
 def converge(inventory: str, state: Json, scope: list[str] | None, check: bool, patience: int) -> Json:
     """Bring the networks in scope to their desired state; returns what a module returns, with `try_pending`."""
-    stored = read_stored()
+    stored, damaged = read_records(sorted(FOLDER.glob("*.json")))
     desired = {entry["uuid"]: entry for entry in nics_first(state.get("l2_networks") or [])}
+    served = [network for network in desired.values() if in_scope(network["uuid"], scope)]
+    if check and shutil.which("ip") is None:
+        return {**outcome([not_yet(network) for network in served]), "try_pending": False, "networks": sorted(desired)}
+    run = Run(inventory, state.get("management_address"), check, patience)
     results, pending = [], False
     gone = [entry for uuid, entry in stored.items() if entry["inventory"] == inventory and uuid not in desired]
     if scope is None or scope:
         gone += strays(
-            read_facts(), inventory, {*stored, *desired, *(path.stem for path in trying.TRIES.glob("*.json"))}
+            run.facts(), inventory, {*stored, *desired, *(path.stem for path in trying.TRIES.glob("*.json"))}
         )
+    things = foreign_things(run, stored, damaged, desired) if scope is None else []
     for entry in gone:
         if in_scope(entry["uuid"], scope):
-            results.append(guarded(entry, remove(entry, check)))
-    for network in desired.values():
-        if in_scope(network["uuid"], scope):
-            step = bring(
-                inventory, network, state.get("management_address"), stored.get(network["uuid"]), check, patience
-            )
-            made = guarded(network, step)
-            pending = pending or made["observed"].pop("try_pending", False)
-            results.append(made)
+            results.append(guarded(entry, remove(entry, run)))
+    for network in served:
+        bad = damaged.get(FOLDER / f"{network['uuid']}.json", "")
+        made = guarded(network, bring(run, network, stored.get(network["uuid"]), bad))
+        pending = pending or made["observed"].pop("try_pending", False)
+        results.append(made)
     if scope is None and not check and (stored or desired):
         install_boot()
-    lines = difference(results, stored, desired)
-    return {**outcome(results, *lines), "try_pending": pending, "networks": sorted(desired)}
+    lines = changed_texts(results, stored, desired)
+    return {**outcome(results, *lines, things), "try_pending": pending, "networks": sorted(desired)}
 
 
-def difference(results: list[Json], stored: dict[str, Json], desired: dict[str, Json]) -> tuple[str, str]:
+def not_yet(network: Json) -> Json:
+    """What a check says of a network on a host that lacks the programs for it."""
+    made = [difference("bridge", None, network["bridge"])]
+    return result(KIND, network, "changed", "would be made once iproute2 is installed", made)
+
+
+def foreign_things(run: Run, stored: dict[str, Json], damaged: dict[Path, str], desired: dict[str, Json]) -> list[Json]:
+    """What is not this inventory's: devices on its NICs and bridges, other inventories' networks, damaged records."""
+    wanted = desired.values()
+    nics = {str(entry["interface"]) for entry in wanted if entry["kind"] == "no-vlan" and entry.get("interface")}
+    things = foreign_devices(run.facts().links, run.inventory, nics, {entry["bridge"] for entry in wanted})
+    things += [
+        foreign(KIND, entry["name"], f"zctl, inventory {entry['inventory']}")
+        for entry in stored.values()
+        if entry["inventory"] != run.inventory
+    ]
+    lost = [path for path in damaged if path.stem not in desired]
+    return things + [foreign("file", str(path), f"nobody knows: {damaged[path]}") for path in lost]
+
+
+def changed_texts(results: list[Json], stored: dict[str, Json], desired: dict[str, Json]) -> tuple[str, str]:
     """What was written down of the changed networks, before and after."""
     own = ("inventory", "taken", "nic_mtu", "management_address")
     changed = [entry["uuid"] for entry in results if entry["result"] in ("changed", "removed")]
@@ -108,47 +196,64 @@ def difference(results: list[Json], stored: dict[str, Json], desired: dict[str, 
     return before, after + why
 
 
-def guarded(entry: Json, action: Any) -> Json:
+def guarded(entry: Json, action: Callable[[], Json]) -> Json:
     """The result of an action on a network; what goes wrong is a failed result."""
     try:
-        made: Json = action()
+        return action()
     except (Impossible, Trouble, OSError) as error:
         return result(KIND, entry, "failed", str(error))
-    return made
 
 
-def bring(
-    inventory: str, network: Json, management: str | None, stored: Json | None, check: bool, patience: int
-) -> Any:
+def bring(run: Run, network: Json, stored: Json | None, damaged: str) -> Callable[[], Json]:
     """The action that brings one network to its desired state."""
 
     def action() -> Json:
         if trying.pending(network["uuid"]):
-            return result(KIND, network, "changed", "it is being tried, to be confirmed", try_pending=not check)
-        if stored and stored["inventory"] != inventory:
+            waits = [difference("try", "waits to be confirmed", "confirmed")]
+            return result(
+                KIND, network, "changed", "it is being tried, to be confirmed", waits, try_pending=not run.check
+            )
+        if stored and stored["inventory"] != run.inventory:
             raise Impossible(f"another inventory ({stored['inventory']}) has this network here: it is left alone")
-        facts = read_facts()
-        steps = plan_network(network, facts, inventory, management, stored)
-        record = record_of(inventory, network, management, stored, steps, facts)
-        words = "; ".join(steps.words) or ("written down for the next start" if stored != record else "")
-        if managers.guests_are_filtered():
-            words = "; ".join(filter(None, [words, "bridged frames kept out of the host's packet filter"]))
+        facts = run.facts()
+        steps = plan_network(network, facts, run.inventory, run.management, stored)
+        record = record_of(run.inventory, network, run.management, stored, steps, facts)
+        written = record_differences(record, stored, damaged)
+        shared = managers.file_differences(network, run.there()) + run.shared(network)
+        wrong = steps.differences + written + shared
         observed = {"bridge": network["bridge"], "port": network.get("device") or network.get("interface")}
-        if not steps.lines and not words:
+        if not wrong and not steps.lines:
             return result(KIND, network, "unchanged", "it is there already", **observed)
-        if not check:
-            carry_out(record, steps, patience)
-        tried = bool(steps.taken) and not check
-        return result(
-            KIND,
-            network,
-            "changed",
-            words + ("; tried, to be confirmed" if tried else ""),
-            **observed,
-            try_pending=tried,
-        )
+        words = "; ".join(filter(None, [*(steps.words or written_words(written)), shared_words(shared)]))
+        if not run.check:
+            run.seen = None
+            carry_out(record, steps, run.patience)
+        tried = bool(steps.taken) and not run.check
+        words += "; tried, to be confirmed" if tried else ""
+        return result(KIND, network, "changed", words, wrong, **observed, try_pending=tried)
 
     return action
+
+
+def record_differences(record: Json, stored: Json | None, damaged: str) -> list[Json]:
+    """Where what is written down of a network is not as wanted."""
+    if stored is None:
+        return [difference("record", damaged or None, f"{FOLDER}/{record['uuid']}.json")]
+    return value_differences("record", stored, record)
+
+
+def written_words(differences: list[Json]) -> list[str]:
+    """A record that is written anew, in words."""
+    return ["written down for the next start"] if differences else []
+
+
+def shared_words(differences: list[Json]) -> str:
+    """What all networks share and had to be mended, in words."""
+    fields = [entry["field"] for entry in differences]
+    frames = "bridged frames kept out of the host's packet filter"
+    files = [name for name in fields if not name.startswith("net.bridge.")]
+    words = [frames] if len(files) < len(fields) else []
+    return "; ".join(words + ([f"{len(files)} files of zctl written anew"] if files else []))
 
 
 def record_of(
@@ -198,18 +303,21 @@ def hold(record: Json, told: bool) -> None:
         calm = 0 if lines else calm + 1
 
 
-def remove(stored: Json, check: bool) -> Any:
+def remove(stored: Json, run: Run) -> Callable[[], Json]:
     """The action that takes one network away."""
 
     def action() -> Json:
-        steps = plan_removal(stored, read_facts(), stored["inventory"])
-        if not check:
+        steps = plan_removal(stored, run.facts(), stored["inventory"])
+        path = FOLDER / f"{stored['uuid']}.json"
+        if not run.check:
+            run.seen = None
             ip_batch(steps.lines)
-            (FOLDER / f"{stored['uuid']}.json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             given = steps.taken or {"nic": "", "addresses": [], "routes": []}
             trying.give_back(stored, given["nic"], given["addresses"], given["routes"])
             restore(only_tunnels=True)
-        return result(KIND, stored, "removed", "; ".join(steps.words) or "forgotten")
+        gone = steps.differences or [difference("record", str(path), None)]
+        return result(KIND, stored, "removed", "; ".join(steps.words) or "forgotten", gone)
 
     return action
 
@@ -221,7 +329,9 @@ def confirm(inventory: str, state: Json, scope: list[str] | None) -> Json:
     results = []
     for network in state.get("l2_networks") or []:
         if network["uuid"] in kept:
-            results.append(result(KIND, network, "changed", f"{network['interface']} kept: the host can be reached"))
+            kept_it = [difference("try", "waits to be confirmed", "confirmed")]
+            words = f"{network['interface']} kept: the host can be reached"
+            results.append(result(KIND, network, "changed", words, kept_it))
         elif network["kind"] == "no-vlan" and in_scope(network["uuid"], scope) and network["uuid"] not in stored:
             reason = f"the host was not reached again in time, so {network['interface']} has its addresses back"
             results.append(result(KIND, network, "failed", reason))
@@ -233,8 +343,9 @@ def restore(only_tunnels: bool = False) -> list[str]:
 
     Tunnels alone: after a NIC was taken or given back, those over it have to lie over its bridge, or over it.
     """
-    troubles = []
-    for entry in nics_first(list(read_stored().values())):
+    stored, damaged = read_records(sorted(FOLDER.glob("*.json")))
+    troubles = [] if only_tunnels else damaged_words(damaged)
+    for entry in nics_first(list(stored.values())):
         if only_tunnels and entry["kind"] != "vxlan":
             continue
         try:
@@ -244,7 +355,7 @@ def restore(only_tunnels: bool = False) -> list[str]:
                 write_json(FOLDER / f"{entry['uuid']}.json", {**entry, "taken": steps.taken})
         except (Impossible, Trouble, OSError) as error:
             troubles.append(f"l2-network {entry['name']}: {error}")
-    if not only_tunnels and read_stored():
+    if not only_tunnels and stored:
         managers.filter_no_guests()
     return troubles
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 try:
-    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble, run, write_text
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import difference, text_differences
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble, read_text, run, write_text
 except ImportError:
-    from zctl_system import Trouble, run, write_text  # type: ignore[no-redef]
+    from zctl_results import difference, text_differences  # type: ignore[no-redef]
+    from zctl_system import Trouble, read_text, run, write_text  # type: ignore[no-redef]
 
 LIBRARY = Path("/usr/local/lib/zctl")
 UNITS = Path("/etc/systemd/system")
@@ -16,8 +19,11 @@ WANTS = UNITS / "multi-user.target.wants"
 PARTS = (
     "zctl_system",
     "zctl_results",
+    "zctl_records",
+    "zctl_foreign",
     "zctl_network_plan",
     "zctl_network_tunnel",
+    "zctl_network_guests",
     "zctl_network_managers",
     "zctl_network_boot",
     "zctl_network_try",
@@ -25,6 +31,7 @@ PARTS = (
     "zctl_l3_plan",
     "zctl_l3_filter",
     "zctl_l3_leases",
+    "zctl_l3_inside",
     "zctl_l3",
     "zctl_boot",
 )
@@ -65,11 +72,38 @@ def source_of(part: str) -> str:
     return str(text)
 
 
+def text_of(part: str) -> str:
+    """A part as it lies on the host."""
+    return HEADER + source_of(part).removeprefix(HEADER)
+
+
+def boot_differences() -> list[dict[str, Any]]:
+    """What of the code and the unit that rebuild everything at boot is not as this version writes it."""
+    found: list[dict[str, Any]] = []
+    for part in PARTS:
+        actual = read_text(LIBRARY / f"{part}.py")
+        if actual != text_of(part):
+            seen = None if actual is None else "another text"
+            found.append(difference(f"{LIBRARY}/{part}.py", seen, "as this version has it"))
+    if len(found) > 3:  # another version of zctl, or none yet
+        found = [difference(str(LIBRARY), f"{len(found)} files differ or are missing", "as this version has them")]
+    return found + unit_differences("zctl-net.service", NET_UNIT)
+
+
+def unit_differences(name: str, text: str, instance: str = "") -> list[dict[str, Any]]:
+    """Where a unit's file, or whether it (or an instance of it) starts at boot, is not as wanted."""
+    found = text_differences(name, read_text(UNITS / name), text)
+    enabled = instance or name
+    if not (WANTS / enabled).is_symlink():  # it may lead to a unit file that somebody has removed
+        found.append(difference(f"{enabled}.enabled", "disabled", "enabled"))
+    return found
+
+
 def install_boot() -> bool:
     """Put the code and the unit that rebuild everything at boot on the host; whether anything changed."""
     changed = False
     for part in PARTS:
-        changed |= write_text(LIBRARY / f"{part}.py", HEADER + source_of(part).removeprefix(HEADER))
+        changed |= write_text(LIBRARY / f"{part}.py", text_of(part))
     return install_unit("zctl-net.service", NET_UNIT) or changed
 
 

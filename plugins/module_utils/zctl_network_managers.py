@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 try:
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import difference, text_differences
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import read_text, succeeds, write_text
 except ImportError:
+    from zctl_results import difference, text_differences  # type: ignore[no-redef]
     from zctl_system import read_text, succeeds, write_text  # type: ignore[no-redef]
 
 NETWORKD = Path("/etc/systemd/network")
@@ -64,13 +66,43 @@ def reload(folders: set[Path]) -> bool:
     return bool(folders)
 
 
+def present() -> set[Path]:
+    """The managers that run this host's network, by the folder of their settings."""
+    return {folder for folder in (NETWORKD, NETWORK_MANAGER) if is_there(folder)}
+
+
+def file_differences(network: dict[str, Any], there: set[Path]) -> list[dict[str, Any]]:
+    """Where the files that keep managers off a network's NIC are not as wanted."""
+    wanted = {path: text for path, text in files(network).items() if network["uuid"][:8] in path.name}
+    return [
+        entry
+        for path, text in wanted.items()
+        if path.parent in there
+        for entry in text_differences(str(path), read_text(path), text)
+    ]
+
+
+def shared_differences(network: dict[str, Any], there: set[Path]) -> list[dict[str, Any]]:
+    """Where that which is for all networks together is not as wanted; any network can stand for all here."""
+    wanted = {path: text for path, text in files(network).items() if network["uuid"][:8] not in path.name}
+    wanted = {path: text for path, text in wanted.items() if path.parent in there} | {SYSCTL: SYSCTL_TEXT}
+    if UDEV.parent.parent.is_dir():
+        wanted[UDEV] = UDEV_TEXT
+    found = [entry for path, text in wanted.items() for entry in text_differences(str(path), read_text(path), text)]
+    for name in BRIDGE_CALLS:
+        value = (read_text(BRIDGE_SETTINGS / name) or "0").strip()
+        if value != "0":
+            found.append(difference(f"net.bridge.{name}", value, "0"))
+    return found
+
+
 def keep_away(network: dict[str, Any]) -> bool:
     """Tell networkd and NetworkManager, where they are, to leave zctl's devices and a taken NIC alone.
 
     Whether they were told something new: they may act on it for a moment yet.
     """
     wanted = files(network)
-    there = {folder for folder in (NETWORKD, NETWORK_MANAGER) if is_there(folder)}
+    there = present()
     filter_no_guests()
     return reload({path.parent for path, text in wanted.items() if path.parent in there and write_text(path, text)})
 
@@ -100,8 +132,3 @@ def filter_no_guests() -> None:
         path = BRIDGE_SETTINGS / name
         if (read_text(path) or "0").strip() != "0":
             path.write_text("0\n", encoding="ascii")
-
-
-def guests_are_filtered() -> bool:
-    """Whether the host's packet filter sees the frames that pass a bridge."""
-    return any((read_text(BRIDGE_SETTINGS / name) or "0").strip() != "0" for name in BRIDGE_CALLS)

@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+try:
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import difference
+except ImportError:
+    from zctl_results import difference  # type: ignore[no-redef]
+
 GUEST_PORTS = ("zt-", "vnet", "tap")
 OWN_DEVICES = ("zbr-", "zvx-", "zv-", "zt-")
+USUAL_MTU = 1500
+BRIDGE_SETTINGS = {"stp_state": 0, "forward_delay": 0}
 SKIPPED_ROUTES = ("local", "broadcast", "anycast", "multicast")
 
 
@@ -16,10 +23,23 @@ class Impossible(Exception):
 
 @dataclass(frozen=True)
 class Facts:
-    """What `ip -j -d address` and `ip -j route` said: devices by name with their addresses, routes of all tables."""
+    """What `ip -j -d address` and `ip -j route` said: devices by name with their addresses, routes of all tables.
+
+    `guests` says of the ports of VMs that are in no bridge of zctl's where they belong.
+    """
 
     links: dict[str, dict[str, Any]]
     routes: list[dict[str, Any]] = field(default_factory=list)
+    guests: dict[str, str] = field(default_factory=dict)
+
+    def lost_guests(self) -> list[str]:
+        """Ports that zctl's VMs have, which are in no bridge of zctl's."""
+        bridge, port = OWN_DEVICES[0], OWN_DEVICES[3]
+        return [
+            name
+            for name, link in self.links.items()
+            if name.startswith(port) and not str(link.get("master")).startswith(bridge)
+        ]
 
     def ports(self, bridge: str) -> list[str]:
         """The devices plugged into a bridge."""
@@ -28,11 +48,22 @@ class Facts:
 
 @dataclass
 class Steps:
-    """Lines for `ip -batch`, in words, and what moves between a NIC and its bridge when anything does."""
+    """What is not as wanted, lines for `ip -batch` that mend it, and both in words.
+
+    `taken` is what moves between a NIC and its bridge when anything does.
+    """
 
     lines: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     taken: dict[str, Any] | None = None
+    differences: list[dict[str, Any]] = field(default_factory=list)
+
+    def mend(self, name: str, actual: Any, desired: Any, words: str, *lines: str) -> None:
+        """A field that is not as wanted, and the lines that make it so."""
+        self.differences.append(difference(name, actual, desired))
+        self.lines.extend(lines)
+        if words:
+            self.words.append(words)
 
     def add(self, line: str, words: str = "") -> None:
         """One more line, and what it does in words."""
@@ -140,8 +171,51 @@ def plan_bridge(network: dict[str, Any], facts: Facts, mark: str, steps: Steps) 
     if have is not None and have.get("ifalias") != mark:
         raise Impossible(f"there is a device {bridge} that is not zctl's: rename or remove it")
     if have is None:
-        steps.add(f"link add name {bridge} type bridge stp_state 0 forward_delay 0", f"bridge {bridge} made")
-        steps.add(f"link set dev {bridge} alias {mark}")
+        settings = " ".join(f"{name} {value}" for name, value in BRIDGE_SETTINGS.items())
+        add = f"link add name {bridge} type bridge {settings}"
+        steps.mend("bridge", None, bridge, f"bridge {bridge} made", add, f"link set dev {bridge} alias {mark}")
+        return
+    seen = have.get("linkinfo", {}).get("info_data", {})
+    for name, value in BRIDGE_SETTINGS.items():
+        if seen.get(name, value) != value:
+            words = f"{name} of {bridge} {seen[name]} -> {value}"
+            steps.mend(f"bridge.{name}", seen[name], value, words, f"link set dev {bridge} type bridge {name} {value}")
+
+
+def plan_silence(field_name: str, device: str, link: dict[str, Any], steps: Steps) -> None:
+    """No IPv6 address of the host's own on a device that only passes on what is others'."""
+    mode = link.get("inet6_addr_gen_mode") or "none"  # nothing is said of it on a host without IPv6
+    if mode != "none":
+        line = f"link set dev {device} addrgenmode none"
+        steps.mend(f"{field_name}.addrgenmode", mode, "none", f"{device} kept from making itself an address", line)
+
+
+def plan_bridge_mtu(bridge: str, uplink: str, mtu: int, facts: Facts, steps: Steps) -> None:
+    """The MTU of a bridge that is there: the smallest of its ports', as the kernel sets it, or its way out's.
+
+    Once somebody has set it by hand the kernel leaves it alone, so it is set along with that of the way out.
+    """
+    if bridge not in facts.links:
+        return
+    have, before = facts.links[bridge].get("mtu"), facts.links.get(uplink, {}).get("mtu")
+    line = f"link set dev {bridge} mtu {mtu}"
+    if before != mtu or uplink not in facts.ports(bridge):
+        steps.lines += [line] if have != mtu else []
+    elif have not in (None, mtu, min(facts.links[port].get("mtu", mtu) for port in facts.ports(bridge))):
+        steps.mend("bridge.mtu", have, mtu, f"MTU of {bridge} {have} -> {mtu}", line)
+
+
+def plan_guests(bridge: str, facts: Facts, steps: Steps) -> None:
+    """Running VMs lose their network when somebody removes their bridge, also when it is made again."""
+    lost = {name for name, where in facts.guests.items() if where == bridge and name in facts.links}
+    own = {name for name in facts.ports(bridge) if name.startswith(OWN_DEVICES[3])}
+    for name in sorted(lost | own):
+        link = facts.links[name]
+        if name in lost:
+            line = f"link set dev {name} master {bridge}"
+            steps.mend(f"guest {name}", link.get("master"), bridge, f"VM's port {name} plugged into {bridge}", line)
+        if not is_up(link):
+            steps.mend(f"guest {name}.state", "down", "up", f"VM's port {name} set up", f"link set dev {name} up")
 
 
 def plan_nic(network: dict[str, Any], facts: Facts, steps: Steps, stored: dict[str, Any] | None) -> None:
@@ -157,16 +231,22 @@ def plan_nic(network: dict[str, Any], facts: Facts, steps: Steps, stored: dict[s
     missing = [address for address in wanted if address.split()[0] not in same(on_bridge)]
     mtu = network.get("mtu")
     if mtu and link.get("mtu") != mtu:
-        steps.add(f"link set dev {name} mtu {mtu}", f"MTU of {name} {link.get('mtu')} -> {mtu}")
+        words = f"MTU of {name} {link.get('mtu')} -> {mtu}"
+        steps.mend("port.mtu", link.get("mtu"), mtu, words, f"link set dev {name} mtu {mtu}")
     if bridge not in facts.links and not wanted:
         steps.add(f"link set dev {bridge} addrgenmode none")
+    elif not wanted and not on_bridge:
+        plan_silence("bridge", bridge, facts.links[bridge], steps)
     if link.get("master") is None:
         if wanted:
             steps.add(f"link set dev {bridge} address {link['address']}")
-        steps.add(f"link set dev {name} master {bridge}", f"NIC {name} plugged into {bridge}")
+        steps.mend("port", None, name, f"NIC {name} plugged into {bridge}", f"link set dev {name} master {bridge}")
+    plan_bridge_mtu(bridge, name, mtu or link.get("mtu") or USUAL_MTU, facts, steps)
     if not is_up(link):
-        steps.add(f"link set dev {name} up", f"NIC {name} set up")
+        steps.mend("port.state", "down", "up", f"NIC {name} set up", f"link set dev {name} up")
     if addresses or missing:
+        have, come = sorted(same(on_bridge)), sorted(same(on_bridge) | same(missing) | same(addresses))
+        steps.mend("bridge.addresses", ", ".join(have) or None, ", ".join(come), "")
         hanging = routes or ([] if addresses else recorded.get("routes", []))
         if addresses:
             steps.taken = {"nic": name, "bridge": bridge, "addresses": addresses, "routes": hanging}
@@ -195,7 +275,7 @@ def plan_release(nic: str, bridge: str, facts: Facts, taken: dict[str, Any], ste
         return
     on_bridge = addresses_of(facts.links.get(bridge, {}))
     if link.get("master") == bridge:
-        steps.add(f"link set dev {nic} nomaster", f"NIC {nic} given back")
+        steps.mend("port", nic, None, f"NIC {nic} given back", f"link set dev {nic} nomaster")
     come = on_bridge or ([] if addresses_of(link) else taken.get("addresses", []))
     come = [address for address in come if address.split()[0] not in same(addresses_of(link))]
     if come or on_bridge:
@@ -222,12 +302,13 @@ def plan_removal(stored: dict[str, Any], facts: Facts, inventory: str) -> Steps:
         plan_release(name, bridge, facts, taken if number == 0 else {}, steps)
         before = stored.get("nic_mtu")
         if before and facts.links.get(name, {}).get("mtu") != before and name == stored.get("interface"):
-            steps.add(f"link set dev {name} mtu {before}", f"MTU of {name} set back to {before}")
+            words, now = f"MTU of {name} set back to {before}", facts.links.get(name, {}).get("mtu")
+            steps.mend("port.mtu", now, before, words, f"link set dev {name} mtu {before}")
     device = stored.get("device")
     if device in facts.links and facts.links[device].get("ifalias") == mark:
-        steps.add(f"link del dev {device}", f"tunnel {device} removed")
+        steps.mend("tunnel", device, None, f"tunnel {device} removed", f"link del dev {device}")
     if link is not None:
-        steps.add(f"link del dev {bridge}", f"bridge {bridge} removed")
+        steps.mend("bridge", bridge, None, f"bridge {bridge} removed", f"link del dev {bridge}")
     return steps
 
 

@@ -12,8 +12,11 @@ try:
         is_up,
         mark_of,
         plan_bridge,
+        plan_bridge_mtu,
+        plan_guests,
         plan_nic,
         plan_release,
+        plan_silence,
     )
 except ImportError:
     from zctl_network_plan import (  # type: ignore[no-redef]
@@ -23,8 +26,11 @@ except ImportError:
         is_up,
         mark_of,
         plan_bridge,
+        plan_bridge_mtu,
+        plan_guests,
         plan_nic,
         plan_release,
+        plan_silence,
     )
 
 OVERHEAD = 50  # outer Ethernet, IPv4, UDP and VXLAN headers (RFC 7348)
@@ -47,10 +53,16 @@ def plan_network(
             plan_release(before, bridge, facts, (stored or {}).get("taken") or {}, steps)
             steps.taken = None
             if steps.lines and bridge in facts.links:  # what the bridge held has gone back to the other NIC
-                facts = Facts({**facts.links, bridge: {**facts.links[bridge], "addr_info": []}}, facts.routes)
+                bare = {**facts.links, bridge: {**facts.links[bridge], "addr_info": []}}
+                facts = Facts(bare, facts.routes, facts.guests)
         plan_nic(network, facts, steps, stored)
     if not is_up(facts.links.get(bridge, {})):
-        steps.add(f"link set dev {bridge} up", "" if bridge not in facts.links else f"bridge {bridge} set up")
+        line = f"link set dev {bridge} up"
+        if bridge in facts.links:
+            steps.mend("bridge.state", "down", "up", f"bridge {bridge} set up", line)
+        else:
+            steps.add(line)
+    plan_guests(bridge, facts, steps)
     return steps
 
 
@@ -60,30 +72,50 @@ def plan_tunnel(network: dict[str, Any], facts: Facts, mark: str, management: st
     device, bridge = network["device"], network["bridge"]
     if bridge not in facts.links:
         steps.add(f"link set dev {bridge} addrgenmode none")
+    else:
+        plan_silence("bridge", bridge, facts.links[bridge], steps)
     mtu = network.get("mtu") or facts.links[under]["mtu"] - OVERHEAD
     have = facts.links.get(device)
     if have is not None and have.get("ifalias") != mark:
         raise Impossible(f"there is a device {device} that is not zctl's: rename or remove it")
-    if have is not None:
-        data = have.get("linkinfo", {}).get("info_data", {})
-        seen = (data.get("id"), data.get("group"), data.get("link"), data.get("local"))
-        if seen != (network["vni"], network["group"], under, local):
-            steps.add(f"link del dev {device}")
-            have = None
+    if have is None:
+        steps.mend("tunnel", None, device, f"tunnel {device} made over {under}")
+    elif plan_settings(network, have, under, local, steps):
+        have = None
     if have is None:
         steps.add(
             f"link add name {device} type vxlan id {network['vni']} group {network['group']} dev {under} local {local}"
-            f" dstport {PORT} ttl {HOPS}",
-            f"tunnel {device} made over {under}",
+            f" dstport {PORT} ttl {HOPS}"
         )
-        steps.add(f"link set dev {device} alias {mark} addrgenmode none")
-        have = {}
+        for words in (f"alias {mark} addrgenmode none", f"mtu {mtu}", f"master {bridge}", "up"):
+            steps.add(f"link set dev {device} {words}")
+        plan_bridge_mtu(bridge, device, mtu, facts, steps)
+        return
+    plan_silence("tunnel", device, have, steps)
     if have.get("mtu") != mtu:
-        steps.add(f"link set dev {device} mtu {mtu}", f"MTU of {device} set to {mtu}")
+        words = f"MTU of {device} {have.get('mtu')} -> {mtu}"
+        steps.mend("tunnel.mtu", have.get("mtu"), mtu, words, f"link set dev {device} mtu {mtu}")
     if have.get("master") != bridge:
-        steps.add(f"link set dev {device} master {bridge}", f"{device} plugged into {bridge}" if have else "")
+        line = f"link set dev {device} master {bridge}"
+        steps.mend("tunnel.bridge", have.get("master"), bridge, f"{device} plugged into {bridge}", line)
+    plan_bridge_mtu(bridge, device, mtu, facts, steps)
     if not is_up(have):
-        steps.add(f"link set dev {device} up", f"{device} set up" if have else "")
+        steps.mend("tunnel.state", "down", "up", f"{device} set up", f"link set dev {device} up")
+
+
+def plan_settings(network: dict[str, Any], have: dict[str, Any], under: str, local: str, steps: Steps) -> bool:
+    """Remove a tunnel device whose settings are not as wanted, to make it anew; whether that is so."""
+    seen = have.get("linkinfo", {}).get("info_data", {})
+    wanted = {"id": network["vni"], "group": network["group"], "link": under, "local": local}
+    fixed = {key: value for key, value in (("port", PORT), ("ttl", HOPS)) if key in seen}
+    wrong = {key: value for key, value in {**wanted, **fixed}.items() if seen.get(key) != value}
+    device = network["device"]
+    for key, value in wrong.items():
+        name = {"id": "vni", "link": "over"}.get(key, key)
+        steps.mend(f"tunnel.{name}", seen.get(key), value, f"{name} of {device} {seen.get(key)} -> {value}")
+    if wrong:
+        steps.add(f"link del dev {device}", f"tunnel {device} made over {under} again")
+    return bool(wrong)
 
 
 def underlay(network: dict[str, Any], facts: Facts, management: str | None) -> tuple[str, str]:

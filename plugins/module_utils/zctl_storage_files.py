@@ -10,7 +10,7 @@ import pwd
 import stat
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 try:
@@ -25,7 +25,11 @@ _TEMPLATE_LIMIT = 8 << 20
 
 
 class StorageError(Exception):
-    """A refusal or failure about one resource, in plain words with the remedy."""
+    """A refusal or failure about one resource, in plain words with the remedy, and what is not as wanted if known."""
+
+    def __init__(self, words: str, differences: Iterable[Json] = ()) -> None:
+        super().__init__(words)
+        self.differences = list(differences)
 
 
 def os_error_words(error: OSError, path: str) -> str:

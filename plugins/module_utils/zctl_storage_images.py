@@ -16,8 +16,10 @@ from typing import Any, BinaryIO
 
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_files as files
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_seal as seals
 except ImportError:
     import zctl_storage_files as files  # type: ignore[no-redef]
+    import zctl_storage_seal as seals  # type: ignore[no-redef]
 
 Json = dict[str, Any]
 CHUNK = 1 << 20
@@ -156,7 +158,9 @@ def accept(image: Json, part: str, digest: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+    seals.remove_seal(image["path"])  # a wrong one would be worse than none
     os.rename(part, image["path"])
+    seals.write_seal(image["path"], os.stat(image["path"]).st_size, digest)
     folder = os.open(os.path.dirname(image["path"]), os.O_RDONLY)
     try:
         os.fsync(folder)  # the name itself must survive a power cut

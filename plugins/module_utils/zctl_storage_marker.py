@@ -11,17 +11,24 @@ import json
 import os
 import secrets
 import socket
+import stat
 import time
+from collections.abc import Sequence
 from typing import Any
 
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_files as files
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_storage_plan as plan
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import difference, value_differences
 except ImportError:
     import zctl_storage_files as files  # type: ignore[no-redef]
     import zctl_storage_plan as plan  # type: ignore[no-redef]
+    from zctl_results import difference, value_differences  # type: ignore[no-redef]
 
 Json = dict[str, Any]
+# 0711: QEMU's user must be able to pass through, nobody needs to list what is there.
+MODE = 0o711
+FOLDERS = {"folder": "", plan.IMAGES: f"/{plan.IMAGES}", plan.VOLUMES: f"/{plan.VOLUMES}"}
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 
 
@@ -48,7 +55,8 @@ def read_marker(folder: str) -> Json | None:
         if attempt < 4:
             time.sleep(0.2)  # another host may be writing it at this moment
     raise files.StorageError(
-        f"the marker {path} cannot be understood; look at it, and delete it when no other storage uses {folder}"
+        f"the marker {path} cannot be understood; look at it, and delete it when no other storage uses {folder}",
+        [difference("marker", "cannot be understood", "as zctl writes it")],
     )
 
 
@@ -59,12 +67,20 @@ def check_owner(storage: Json, inventory: str, marker: Json) -> None:
     whose = "of another zctl inventory " if marker["inventory"] != inventory else ""
     raise files.StorageError(
         f"{storage['path']} already belongs to the storage {marker.get('name', '?')} ({marker['storage']}) {whose}"
-        f"says its marker {plan.MARKER}; use another folder, or delete that storage first"
+        f"says its marker {plan.MARKER}; use another folder, or delete that storage first",
+        value_differences(
+            "marker",
+            {key: marker[key] for key in ("storage", "inventory")},
+            {"storage": storage["uuid"], "inventory": inventory},
+        ),
     )
 
 
-def create_marker(storage: Json, inventory: str) -> bool:
-    """Create the marker unless another process does so first; returns whether this call made it."""
+def create_marker(storage: Json, inventory: str, folders: Sequence[str] = ()) -> bool:
+    """Create the marker unless another process does so first; returns whether this call made it.
+
+    `folders` are those that zctl has made, whose mode is therefore its own business.
+    """
     path = os.path.join(storage["path"], plan.MARKER)
     marker = {
         "storage": storage["uuid"],
@@ -72,6 +88,7 @@ def create_marker(storage: Json, inventory: str) -> bool:
         "inventory": inventory,
         "token": secrets.token_hex(16),
         "made_by": socket.gethostname(),
+        "folders": list(folders),
     }
     part = f"{path}.{marker['token']}"
     text = json.dumps(marker, indent=1) + "\n"
@@ -117,38 +134,75 @@ def problem_of(storage: Json, mountinfo: str) -> str | None:
     return plan.mount_problem(os.path.realpath(path), plan.parse_mounts(mountinfo))
 
 
-def missing_folders(storage: Json) -> list[tuple[str, int]]:
-    """The folders that the storage still needs, with their modes.
+def folder_differences(storage: Json, marker: Json | None) -> list[Json]:
+    """Where the storage's folders are not as wanted. Modes and owners count only of those that zctl has made."""
+    found = []
+    own = (marker or {}).get("folders") or []
+    for name, tail in FOLDERS.items():
+        try:
+            status = os.stat(storage["path"] + tail)
+        except (FileNotFoundError, NotADirectoryError):
+            found.append(difference(name, None, storage["path"] + tail))
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            found.append(difference(name, "not a folder", storage["path"] + tail))
+        elif name in own and storage["kind"] == "local":
+            if stat.S_IMODE(status.st_mode) != MODE:
+                found.append(difference(f"{name}.mode", f"{stat.S_IMODE(status.st_mode):04o}", f"{MODE:04o}"))
+            if os.geteuid() == 0 and (status.st_uid, status.st_gid) != (0, 0):
+                found.append(difference(f"{name}.owner", f"{status.st_uid}:{status.st_gid}", "0:0"))
+    return found
 
-    0711: QEMU's user must be able to pass through, nobody needs to list what is there.
+
+def prepare(storage: Json, inventory: str, check: bool) -> tuple[str, list[Json], Json]:
+    """Make the storage ready; returns what was done (empty text: nothing), what was not as wanted, what is observed.
+
+    Raises StorageError.
     """
-    root = storage["path"]
-    wanted = [(root, 0o711), (f"{root}/{plan.IMAGES}", 0o711), (f"{root}/{plan.VOLUMES}", 0o711)]
-    return [(path, mode) for path, mode in wanted if not os.path.isdir(path)]
-
-
-def prepare(storage: Json, inventory: str, check: bool) -> tuple[str, Json]:
-    """Make the storage ready; returns what was done (empty text: nothing) and what is observed. Raises StorageError."""
     with open("/proc/self/mountinfo", encoding="utf-8") as source:
         problem = problem_of(storage, source.read())
     if problem:
-        raise files.StorageError(problem)
+        raise files.StorageError(problem, [difference("folder", "not usable", storage["path"])])
     marker = read_marker(storage["path"])
     if marker:
         check_owner(storage, inventory, marker)
-    folders = missing_folders(storage)
-    done = [f"folder {path} made" for path, _mode in folders]
-    if marker is None:
-        done.append("marked as this storage's")
+    differences = folder_differences(storage, marker)
+    done = [_mend_words(entry, storage) for entry in differences]
     made = False
     if not check:
-        for path, mode in folders:
-            _make_folder(path, mode)
+        new = [entry["field"] for entry in differences if _mend(entry, storage)]
         if marker is None:
-            made = create_marker(storage, inventory)
+            made = create_marker(storage, inventory, new)
             marker = read_marker(storage["path"]) or {}
             check_owner(storage, inventory, marker)
-    return ", ".join(done), {**observe(storage["path"]), "token": (marker or {}).get("token"), "marker_created": made}
+    if made or marker is None:
+        differences.append(difference("marker", None, storage["uuid"]))
+        done.append("marked as this storage's")
+    observed = {**observe(storage["path"]), "token": (marker or {}).get("token"), "marker_created": made}
+    return ", ".join(done), differences, observed
+
+
+def _mend_words(entry: Json, storage: Json) -> str:
+    name, _, what = entry["field"].partition(".")
+    path = storage["path"] + FOLDERS[name]
+    return f"{what} of {path} {entry['actual']} -> {entry['desired']}" if what else f"folder {path} made"
+
+
+def _mend(entry: Json, storage: Json) -> bool:
+    """Make one thing about a folder as wanted; whether the folder is new."""
+    name, _, what = entry["field"].partition(".")
+    path = storage["path"] + FOLDERS[name]
+    if not what:
+        _make_folder(path, MODE)
+        return True
+    try:
+        if what == "mode":
+            os.chmod(path, MODE)
+        else:
+            os.chown(path, 0, 0)
+    except OSError as error:
+        raise files.StorageError(files.os_error_words(error, path), [entry]) from error
+    return False
 
 
 def _make_folder(path: str, mode: int) -> None:

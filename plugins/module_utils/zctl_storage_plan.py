@@ -8,6 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+try:
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import difference
+except ImportError:
+    from zctl_results import difference  # type: ignore[no-redef]
+
 MARKER = ".zctl-storage"
 IMAGES, VOLUMES = "images", "volumes"
 Json = dict[str, Any]
@@ -183,3 +188,29 @@ def volume_step(actual: Header | None, volume: Json, backing: Header | None) -> 
             " smaller volume and copy the data inside the guest"
         )
     return "grow", f"grown from {human(actual.size)} to {human(size)}"
+
+
+def volume_differences(actual: Header | None, backing: str, volume: Json) -> list[Json]:
+    """Where a volume's file is not as wanted; `backing` is the file that it stands on, empty for none."""
+    if actual is None:
+        return [difference("file", None, volume["path"])]
+    fields = [
+        ("format", actual.format, volume["format"]),
+        ("size", actual.size, volume["size"]),
+        ("backing", backing or None, volume.get("backing") or None),
+    ]
+    return [difference(name, have, want) for name, have, want in fields if have != want]
+
+
+def backing_problem(actual: Header | None, backing: str, volume: Json) -> str | None:
+    """Why a volume must not be used with the file that it stands on, or None. One that stands alone is whole."""
+    wanted = volume.get("backing") or ""
+    if actual is None or backing in ("", wanted):
+        return None
+    if not wanted:
+        return f"the file {volume['path']} stands on {backing}, which zctl has not given it; it is left as it is"
+    return (
+        f"the file {volume['path']} stands on {backing}, not on its image {wanted}; it is left as it is: if only the"
+        f" name was changed, 'qemu-img rebase -u -F {volume.get('backing_format') or 'qcow2'} -b {wanted}"
+        f" {volume['path']}' puts it right, else bring the file back"
+    )

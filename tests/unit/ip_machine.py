@@ -27,6 +27,14 @@ class IpMachine:
             words = line.split()
             words = words[1:] if words[0] == "-6" else words
             getattr(self, f"{words[0]}_{words[1]}")(words[2:])
+            self.settle()
+
+    def settle(self) -> None:
+        """A bridge has the smallest MTU of its ports, until somebody sets it by hand."""
+        for name, bridge in self.links.items():
+            ports = [link["mtu"] for link in self.links.values() if link.get("master") == name]
+            if ports and not bridge.get("mtu_by_hand"):
+                bridge["mtu"] = min(ports)
 
     def link_add(self, words: list[str]) -> None:
         name, kind = words[1], words[3]
@@ -53,8 +61,16 @@ class IpMachine:
                 assert self.links[rest[0]]["linkinfo"]["info_kind"] == "bridge"
                 assert link.get("master") in (None, rest[0])
                 link["master"] = rest.pop(0)
+            elif word == "type":
+                key, value = rest.pop(1), rest.pop(1)
+                rest.pop(0)
+                link["linkinfo"].setdefault("info_data", {})[key] = int(value)
             else:
                 value = rest.pop(0)
+                if word == "mtu" and link.get("linkinfo", {}).get("info_kind") == "bridge":
+                    link["mtu_by_hand"] = True
+                if word == "addrgenmode":
+                    link["inet6_addr_gen_mode"] = value
                 link[{"alias": "ifalias"}.get(word, word)] = int(value) if word == "mtu" else value
 
     def link_del(self, words: list[str]) -> None:

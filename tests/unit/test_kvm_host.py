@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import zctl_kvm_host as kvm_host
 import zctl_kvm_host_bootsector as bootsector
+import zctl_kvm_host_daemon as daemon
 import zctl_kvm_host_facts as facts
 import zctl_kvm_host_packages as packages
 import zctl_kvm_host_virt as virt
@@ -74,9 +75,14 @@ def machine(monkeypatch):
     monkeypatch.setattr(facts, "read_machine", lambda: dict(found))
     monkeypatch.setattr(packages, "missing_packages", lambda _family: found.get("missing", []))
     monkeypatch.setattr(virt, "read_verdict", lambda store: virt.Verdict(found.get("virt", "qemu"), "no /dev/kvm"))
-    monkeypatch.setattr(kvm_host, "_apply_sysctl", lambda _change: found.get("done", []))
+    monkeypatch.setattr(kvm_host, "sysctl_differences", list)
     monkeypatch.setattr(kvm_host, "read_libvirt", lambda: ({"libvirt_version": "9.0.0"}, found.get("trouble", "")))
-    monkeypatch.setattr(kvm_host, "_start_libvirt", lambda _change: ([], "libvirtd does not start"))
+    monkeypatch.setattr(daemon, "look", lambda: ("libvirtd", found.get("units", {})))
+    monkeypatch.setattr(
+        daemon,
+        "start",
+        lambda change, _silent: ([], "libvirtd does not start") if change else (["libvirtd started"], ""),
+    )
     return found
 
 
@@ -122,6 +128,47 @@ def test_wanting_kvm_where_it_does_not_work_fails(machine):
     machine["virt"] = "kvm"
     assert probe(virt_type="kvm")["result"] == "unchanged"
     assert probe(virt_type="qemu")["observed"]["virt_type"] == "qemu"
+
+
+def fields(entry):
+    return {d["field"]: (d["actual"], d["desired"]) for d in entry["differences"]}
+
+
+def test_what_is_not_as_wanted_is_told_field_by_field(machine):
+    assert fields(probe()) == {}
+    machine["units"] = {"libvirtd.service": {"UnitFileState": "disabled"}}
+    assert fields(probe(check=True)) == {"libvirtd.service.enabled": ("disabled", "enabled")}
+    machine["trouble"] = "refused"
+    silent = probe(check=True)
+    assert silent["result"] == "changed" and fields(silent)["libvirt"] == ("does not answer", "answers")
+    assert "refused" in probe(read_only=True)["observed"]["problems"]
+    machine["missing"] = ["qemu-utils"]
+    assert fields(probe(check=True)) == {"package qemu-utils": (None, "installed")}
+
+
+def test_the_daemon_that_is_used_is_chosen():
+    text = (
+        "Id=libvirtd.service\nActiveState=inactive\nUnitFileState=disabled\n\n"
+        "Id=virtqemud.socket\nActiveState=active\nUnitFileState=enabled\n"
+    )
+    units = daemon.parse_units(text)
+    assert daemon.chosen(["libvirtd", "virtqemud"], units) == "virtqemud"
+    assert daemon.chosen(["libvirtd"], units) == "libvirtd"
+    assert daemon.chosen([], units) is None
+
+
+def test_kernel_settings_differ_by_line_and_by_value(monkeypatch, tmp_path):
+    monkeypatch.setattr(kvm_host, "SYSCTL_FILE", str(tmp_path / "90-zctl.conf"))
+    monkeypatch.setattr(kvm_host, "SYSCTL", {"a.b": "1"})
+    (tmp_path / "a.b").write_text("0\n")
+    monkeypatch.setattr(kvm_host, "_sysctl_path", lambda key: str(tmp_path / key))
+    found = kvm_host.sysctl_differences()
+    assert [(d["actual"], d["desired"]) for d in found] == [(None, "as zctl writes it"), ("0", "1")]
+    assert len(kvm_host._mend_sysctl(found, False)) == 2 and not (tmp_path / "90-zctl.conf").exists()
+    kvm_host._mend_sysctl(found, True)
+    assert kvm_host.sysctl_differences() == []
+    (tmp_path / "90-zctl.conf").write_text("a.b = 0\n")
+    assert kvm_host.sysctl_differences()[0]["actual"] == "a.b = 0"
 
 
 def test_sysctl_file():

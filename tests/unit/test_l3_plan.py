@@ -10,8 +10,28 @@ import pytest
 import zctl_l3_leases
 from hypothesis import given
 from hypothesis import strategies as st
-from zctl_l3_filter import HOOKS, RULES, TYPES, Filter, parse_filter, render_filter, table_name, wanted_filter
-from zctl_l3_plan import dnsmasq_config, host_line, lease_changes, namespace_lines, namespace_mac, port_is_right
+from zctl_l3_filter import (
+    HOOKS,
+    RULES,
+    TYPES,
+    Filter,
+    own_differences,
+    parse_filter,
+    render_filter,
+    rule_words,
+    shared_differences,
+    table_name,
+    wanted_filter,
+)
+from zctl_l3_plan import (
+    dnsmasq_config,
+    host_line,
+    lease_changes,
+    lease_differences,
+    namespace_lines,
+    namespace_mac,
+    port_differences,
+)
 from zctl_results import in_scope
 
 Json = dict[str, Any]
@@ -72,12 +92,27 @@ def test_the_port_is_known_again() -> None:
     mac = namespace_mac("one", network()["uuid"])
     outside, inside = namespace_lines(network(), mac, 1450)
     assert "mtu 1450" in outside[0] and f"addr add {network()['dhcp_ip']}/20 dev eth0" in inside
-    port = {"master": "zbr-aaaaaaaa01", "flags": ["UP"]}
-    own = {"address": mac, "flags": ["UP"], "addr_info": [{"local": "10.20.0.1", "prefixlen": 20}]}
-    assert port_is_right(network(), mac, port, own)
-    for worse in ({"address": "02:00:00:00:00:00"}, {"flags": []}, {"addr_info": []}):
-        assert not port_is_right(network(), mac, port, {**own, **worse})
-    assert not port_is_right(network(), mac, {**port, "master": "br0"}, own)
+    port = {"master": "zbr-aaaaaaaa01", "flags": ["UP"], "mtu": 1450}
+    own = {"mac": mac, "up": True, "mtu": 1450, "addresses": ["10.20.0.1/20"]}
+
+    def fields(port: Json | None, inside: Json | None) -> list[str]:
+        return [entry["field"] for entry in port_differences(network(), mac, 1450, port, inside)]
+
+    assert fields(port, own) == []
+    assert fields(port, {**own, "mac": "02:00:00:00:00:00"}) == ["namespace.mac"]
+    assert fields(port, {**own, "up": False, "addresses": []}) == ["namespace.state", "namespace.address"]
+    assert fields({**port, "master": "br0", "flags": []}, own) == ["port.bridge", "port.state"]
+    assert fields(None, None) == ["namespace", "port"] and fields(port, {}) == ["namespace.port"]
+
+
+def test_a_lease_file_differs_by_mac_address_and_name() -> None:
+    wanted = host_line(lease(1))
+    assert lease_differences(wanted, wanted) == []
+    edited = wanted.replace("10.20.1.1", "10.20.1.9")
+    assert lease_differences(edited, wanted) == [{"field": "lease.ip", "actual": "10.20.1.9", "desired": "10.20.1.1"}]
+    assert lease_differences(None, wanted)[0]["actual"] is None
+    assert lease_differences("", wanted)[0]["field"] == "lease"
+    assert lease_differences(wanted + "\n", wanted)[0]["actual"] == "with lines or blanks added"
 
 
 texts = st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from(["1", "2", "3"]))
@@ -134,6 +169,22 @@ def test_a_lease_of_a_network_that_is_not_served_fails(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def as_expression(rule: str) -> list[Json]:
+    """One of our rules as `nft -j` shows it."""
+    if rule in {"iifname @uplinks udp dport { 67, 68 } drop", "oifname @uplinks udp dport { 67, 68 } drop"}:
+        ports = {"payload": {"protocol": "udp", "field": "dport"}}
+        return [
+            {"match": {"op": "==", "left": {"meta": {"key": rule.split(maxsplit=1)[0]}}, "right": "@uplinks"}},
+            {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "udp"}},
+            {"match": {"op": "==", "left": ports, "right": {"set": [67, 68]}}},
+            {"drop": None},
+        ]
+    key, _, protocol, *field, elements, _ = rule.split()
+    payload = {"payload": {"protocol": protocol, "field": " ".join(field)}}
+    match = {"op": "==", "left": {"concat": [{"meta": {"key": key}}, payload]}, "right": elements}
+    return [{"match": match}, {"drop": None}]
+
+
 def as_nft_json(name: str, wanted: Filter) -> str:
     """What `nft -j list table` says of a filter."""
     items: list[Json] = [{"metainfo": {}}, {"table": {"family": "bridge", "name": name}}]
@@ -142,8 +193,8 @@ def as_nft_json(name: str, wanted: Filter) -> str:
         shown = [{"concat": list(entry)} if isinstance(entry, tuple) else entry for entry in elements]
         items.append({"set": {"name": set_name, "table": name, "elem": shown}})
     for chain, (hook, priority) in HOOKS.items():
-        items.append({"chain": {"name": chain, "hook": hook, "prio": priority}})
-        items += [{"rule": {"chain": chain, "expr": []}} for _ in RULES[chain]]
+        items.append({"chain": {"name": chain, "hook": hook, "prio": priority, "policy": "accept"}})
+        items += [{"rule": {"chain": chain, "expr": as_expression(rule)}} for rule in RULES[chain]]
     return json.dumps({"nftables": items})
 
 
@@ -171,3 +222,29 @@ def test_a_filter_that_lost_a_rule_is_not_the_wanted_one() -> None:
     shown["nftables"].pop()
     assert parse_filter(json.dumps(shown)) != wanted
     assert not parse_filter(json.dumps(shown)).covers(wanted)
+
+
+def test_what_differs_in_the_filter_is_told_of_the_network_that_it_concerns() -> None:
+    first, second = network(1), network(2)
+    macs = {entry["uuid"]: namespace_mac("one", entry["uuid"]) for entry in (first, second)}
+    wanted = wanted_filter([first, second], macs)
+    actual = wanted_filter([first], macs)
+    assert own_differences(actual, first, macs[first["uuid"]]) == []
+    fields = [entry["field"] for entry in own_differences(actual, second, macs[second["uuid"]])]
+    assert fields == ["filter.own_addresses", "filter.own_senders"]
+    assert [e["field"] for e in own_differences(Filter(), second, "")] == ["filter"]
+    assert shared_differences(actual, wanted, Filter()) == []
+    assert [e["desired"] for e in shared_differences(wanted, actual, Filter())] == [None, None]
+    assert shared_differences(wanted, actual, wanted_filter([second], macs)) == []
+
+
+def test_a_rule_that_was_edited_is_shown_as_it_is() -> None:
+    wanted = wanted_filter([network()], {network()["uuid"]: "02:00:00:00:00:01"})
+    shown = json.loads(as_nft_json("t", wanted))
+    rules = [item["rule"] for item in shown["nftables"] if "rule" in item]
+    rules[0]["expr"][-1] = {"accept": None}
+    rules[1]["expr"].insert(1, {"counter": {"packets": 0}})
+    (edited,) = shared_differences(parse_filter(json.dumps(shown)), wanted, Filter())
+    assert edited["field"] == "filter.from_outside" and "dport { 67, 68 } accept" in edited["actual"]
+    assert "counter" in edited["actual"] and "dport { 67, 68 } drop" in edited["desired"]
+    assert rule_words([{"match": {"op": "!=", "left": {"meta": {"key": "mark"}}, "right": 5}}]) == "meta mark != 5"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zctl_network_guests import read_guests
 from zctl_network_plan import Facts, Impossible, mark_of, plan_removal, routes_of, strays
 from zctl_network_tunnel import plan_network
 
@@ -50,6 +52,7 @@ def bring(machine: IpMachine, network: Json, management: str | None = None, stor
     """Plan, carry out, and check that nothing is left to do; returns what would be written down."""
     steps = plan_network(network, machine.facts, OURS, management, stored)
     machine.run(steps.lines)
+    assert bool(steps.lines) == bool(steps.differences), "whatever is done mends a difference, and the other way round"
     record = {**network, "inventory": OURS, "taken": steps.taken or (stored or {}).get("taken")}
     assert plan_network(network, machine.facts, OURS, management, record).lines == []
     return record
@@ -258,3 +261,56 @@ def test_any_host_gets_there_and_back(facts: Facts, wanted: list[Json]) -> None:
         return route["dst"], route["dev"], route.get("gateway"), route.get("metric")
 
     assert sorted(map(key, machine.routes)) == sorted(map(key, facts.routes))
+
+
+def fields(machine: IpMachine, network: Json, guests: dict[str, str] | None = None) -> dict[str, Any]:
+    """What is not as wanted, and that the steps for it mend it."""
+    facts = Facts(machine.facts.links, machine.facts.routes, guests or {})
+    steps = plan_network(network, facts, OURS, "198.18.0.11", None)
+    machine.run(steps.lines)
+    assert plan_network(network, machine.facts, OURS, "198.18.0.11", None).differences == []
+    return {entry["field"]: (entry["actual"], entry["desired"]) for entry in steps.differences}
+
+
+def test_each_field_of_a_tunnel_that_is_not_as_wanted_is_named() -> None:
+    machine = IpMachine(host(ETH0))
+    network = tunnel()
+    assert fields(machine, network) == {"bridge": (None, "zbr-bbbbbbbb01"), "tunnel": (None, "zvx-bbbbbbbb01")}
+    bridge, device = (machine.links[network[key]] for key in ("bridge", "device"))
+    bridge.update(flags=[], mtu=1300, mtu_by_hand=True)
+    bridge["linkinfo"]["info_data"] = {"stp_state": 1, "forward_delay": 200}
+    assert fields(machine, network) == {
+        "bridge.stp_state": (1, 0),
+        "bridge.forward_delay": (200, 0),
+        "bridge.mtu": (1300, 1450),
+        "bridge.state": ("down", "up"),
+    }
+    device["linkinfo"]["info_data"].update(id=99, group="239.9.9.9")
+    assert fields(machine, network) == {"tunnel.vni": (99, 1), "tunnel.group": ("239.9.9.9", "239.192.0.1")}
+    machine.links["zvx-bbbbbbbb01"].pop("master")
+    assert fields(machine, network) == {"tunnel.bridge": (None, "zbr-bbbbbbbb01")}
+
+
+def test_vms_get_their_network_back() -> None:
+    machine = IpMachine(host(ETH0, nic("zt-1", mtu=1400), nic("zt-2"), nic("zt-3", mtu=1400)))
+    network = tunnel()
+    fields(machine, network)
+    machine.links["zt-3"].update(master="zbr-bbbbbbbb01", flags=[])
+    machine.links["zt-1"]["flags"] = []
+    assert Facts(machine.links).lost_guests() == ["zt-1", "zt-2"]
+    found = fields(machine, network, {"zt-1": "zbr-bbbbbbbb01", "zt-2": "zbr-other"})
+    assert found == {
+        "guest zt-1": (None, "zbr-bbbbbbbb01"),
+        "guest zt-1.state": ("down", "up"),
+        "guest zt-3.state": ("down", "up"),
+    }
+
+
+def test_where_a_port_belongs_is_read_of_libvirt(tmp_path: Path) -> None:
+    (tmp_path / "web.xml").write_text(
+        "<domstatus><domain><devices><interface type='bridge'><source bridge='zbr-1'/><target dev='zt-1'/></interface>"
+        "<interface type='user'/></devices></domain></domstatus>"
+    )
+    (tmp_path / "half.xml").write_text("<domstatus>")
+    assert read_guests(["zt-1", "zt-9"], tmp_path) == {"zt-1": "zbr-1"}
+    assert read_guests([], tmp_path) == {}

@@ -1,0 +1,357 @@
+"""What somebody changes behind zctl's back on a real host: a check names it field by field, a run mends exactly it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.role_runner import INVENTORY, run_role
+from tests.lab.wire import flat, l3, lease, tunnel
+from zctl.lab import Lab
+
+Json = dict[str, Any]
+FLAT, TUNNEL = flat(mtu=1500), tunnel()
+BRIDGE, DEVICE = TUNNEL["bridge"], TUNNEL["device"]
+SERVED = l3(TUNNEL, 1, lease(11), lease(12))
+L3, FOLDER, VETH = SERVED["uuid"], f"/etc/zctl/l3/{SERVED['uuid']}", SERVED["veth"]
+NAMESPACE, SERVICE = SERVED["namespace"], f"zctl-l3@{SERVED['uuid']}.service"
+TABLE = f"bridge zctl_l3_{INVENTORY[:8]}"
+LISTING = (
+    "ip -d -br link; ip -br addr; ip netns list; nft list ruleset; find /etc /usr/local/lib /var/lib/zctl /srv/drift"
+    " -printf '%p %M %U %s %T@\\n' 2>/dev/null | grep -v /etc/resolv.conf; sysctl net.ipv4.ip_forward;"
+    " systemctl list-units --all --no-legend 'zctl*' 'virt*' | sed 's/ .*//'"
+)
+
+
+class Host:
+    """h1 and the states that it is to be in."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab, self.folder = lab, folder
+
+    def run(self, concern: str, state: Json, **options: Any) -> Json:
+        answer: Json = run_role(self.lab, self.folder, concern, state, **options)["h1"]
+        for entry in answer["results"]:
+            told = entry["result"] not in ("changed", "removed") or entry["differences"]
+            assert told, f"changed without a difference: {entry}"
+        return answer
+
+    def ssh(self, command: str) -> str:
+        return self.lab.ssh("h1", command)
+
+    def network(self, *networks: Json, **options: Any) -> Json:
+        shown = [{k: v for k, v in network.items() if k != "uplink"} for network in networks]
+        state = {"management_address": str(self.lab.host("h1").address), "l2_networks": shown}
+        return self.run("network", state, **options)
+
+    def services(self, *networks: Json, **options: Any) -> Json:
+        return self.run("l3_services", {"l3_networks": list(networks)}, **options)
+
+
+def differing(answer: Json) -> dict[str, tuple[Any, Any]]:
+    """All differences of an answer: 'resource field' to actual and desired."""
+    return {
+        f"{entry['name']} {difference['field']}": (difference["actual"], difference["desired"])
+        for entry in answer["results"]
+        for difference in entry["differences"]
+    }
+
+
+def mended(act: Any, expected: dict[str, tuple[Any, Any]], exact: bool = True) -> Json:
+    """A check finds what is expected, a run mends it and tells the same, a second check finds nothing."""
+    found = act(check=True)
+    seen = differing(found)
+    assert (seen if exact else {key: seen.get(key) for key in expected}) == expected, found
+    assert {entry["result"] for entry in found["results"] if entry["differences"]} <= {"changed", "removed"}
+    told = differing(act())
+    assert set(told) == set(seen), told
+    again = act(check=True)
+    assert differing(again) == {} and again["changed"] is False, again
+    return found
+
+
+@pytest.fixture(scope="module")
+def host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    made = Host(lab, tmp_path_factory.mktemp("drift"))
+    made.network(FLAT, TUNNEL, fail=True)
+    yield made
+    made.network()
+
+
+NETWORK = {
+    "bridge deleted": (
+        f"ip link del {BRIDGE}",
+        {"tunnel-1 bridge": (None, BRIDGE), "tunnel-1 tunnel.bridge": (None, BRIDGE)},
+    ),
+    "bridge down": (f"ip link set {BRIDGE} down", {"tunnel-1 bridge.state": ("down", "up")}),
+    "bridge mtu": (f"ip link set {BRIDGE} mtu 1300", {"tunnel-1 bridge.mtu": (1300, 1450)}),
+    "stp": (
+        f"ip link set {BRIDGE} type bridge stp_state 1",
+        {"tunnel-1 bridge.stp_state": (1, 0), "tunnel-1 bridge.forward_delay": (200, 0)},
+    ),
+    "addresses of its own": (
+        f"ip link set {BRIDGE} addrgenmode eui64",
+        {"tunnel-1 bridge.addrgenmode": ("eui64", "none")},
+    ),
+    "nic taken out": ("ip link set data0 nomaster", {"flat-1 port": (None, "data0")}),
+    "nic down": ("ip link set data0 down", {"flat-1 port.state": ("down", "up")}),
+    "nic mtu": ("ip link set data0 mtu 1400", {"flat-1 port.mtu": (1400, 1500)}),
+    "tunnel taken out": (f"ip link set {DEVICE} nomaster", {"tunnel-1 tunnel.bridge": (None, BRIDGE)}),
+    "tunnel down": (f"ip link set {DEVICE} down", {"tunnel-1 tunnel.state": ("down", "up")}),
+    "tunnel mtu": (f"ip link set {DEVICE} mtu 1400", {"tunnel-1 tunnel.mtu": (1400, 1450)}),
+    "tunnel deleted": (f"ip link del {DEVICE}", {"tunnel-1 tunnel": (None, DEVICE)}),
+    "another tunnel": (
+        f"A=$(ip -d link show {DEVICE} | sed -n 's/.*alias //p'); ip link del {DEVICE};"
+        f" ip link add {DEVICE} type vxlan id 7099 group 239.192.27.99 dev host0"
+        f" local $(ip -4 -br addr show host0 | awk '{{print $3}}' | cut -d/ -f1) dstport 4789 ttl 8;"
+        f' ip link set {DEVICE} master {BRIDGE} alias "$A" addrgenmode none mtu 1450 up',
+        {"tunnel-1 tunnel.vni": (7099, 7001), "tunnel-1 tunnel.group": ("239.192.27.99", "239.192.27.1")},
+    ),
+    "record removed": (
+        f"rm /etc/zctl/l2/{TUNNEL['uuid']}.json",
+        {"tunnel-1 record": (None, f"/etc/zctl/l2/{TUNNEL['uuid']}.json")},
+    ),
+    "record edited": (
+        f"sed -i s/7001/7055/ /etc/zctl/l2/{TUNNEL['uuid']}.json",
+        {"tunnel-1 record.vni": (7055, 7001)},
+    ),
+    "unit edited": (
+        "sed -i s/RemainAfterExit=yes/RemainAfterExit=no/ /etc/systemd/system/zctl-net.service",
+        {"flat-1 zctl-net.service": ("RemainAfterExit=no", "RemainAfterExit=yes")},
+    ),
+    "unit disabled": (
+        "systemctl disable --quiet zctl-net.service",
+        {"flat-1 zctl-net.service.enabled": ("disabled", "enabled")},
+    ),
+    "unit removed": (
+        "rm /etc/systemd/system/zctl-net.service",
+        {"flat-1 zctl-net.service": (None, "as zctl writes it")},
+    ),
+    "code edited": (
+        "echo 'raise SystemExit' >> /usr/local/lib/zctl/zctl_boot.py",
+        {"flat-1 /usr/local/lib/zctl/zctl_boot.py": ("another text", "as this version has it")},
+    ),
+    "settings file removed": (
+        "rm /etc/sysctl.d/90-zctl-bridge.conf",
+        {"flat-1 /etc/sysctl.d/90-zctl-bridge.conf": (None, "as zctl writes it")},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(NETWORK))
+def test_networks(host: Host, kind: str) -> None:
+    command, expected = NETWORK[kind]
+    host.ssh(command)
+    mended(lambda **options: host.network(FLAT, TUNNEL, **options), expected)
+
+
+def test_a_damaged_record_hides_no_other_network_and_is_written_anew(host: Host) -> None:
+    path = f"/etc/zctl/l2/{TUNNEL['uuid']}.json"
+    host.ssh(f"echo '{{' > {path}; echo 1 > /etc/zctl/l2/by-hand.json; ip link set data0 nomaster")
+    try:
+        found = host.network(FLAT, TUNNEL, check=True)
+        assert differing(found)["flat-1 port"] == (None, "data0")
+        assert "damaged" in differing(found)["tunnel-1 record"][0]
+        assert [e["name"] for e in found["foreign_things"]] == ["/etc/zctl/l2/by-hand.json"]
+        mended(lambda **options: host.network(FLAT, TUNNEL, **options), differing(found))
+        assert host.ssh("cat /etc/zctl/l2/by-hand.json").strip() == "1"
+    finally:
+        host.ssh("rm -f /etc/zctl/l2/by-hand.json")
+
+
+def test_foreign_devices_are_told_of_and_left_alone(host: Host) -> None:
+    theirs = "zctl:99999999-2222-4333-8444-555555555555:aaaaaaaa-0700-4000-8000-000000000000"
+    host.ssh(
+        f"ip link add zbr-99 type bridge; ip link set zbr-99 alias {theirs};"
+        " ip link add zt2vx type vxlan id 77 dev data0 group 239.9.9.9 dstport 4790; ip link add virbr7 type bridge;"
+        f" ip link add zt2port type veth peer name zt2peer; ip link set zt2port master {BRIDGE}"
+    )
+    try:
+        found = host.network(FLAT, TUNNEL, check=True)
+        things = {entry["name"]: (entry["kind"], entry["owner"]) for entry in found["foreign_things"]}
+        assert things == {
+            "zbr-99": ("bridge", "zctl, inventory 99999999-2222-4333-8444-555555555555"),
+            "zt2vx": ("vxlan", "hand-made, upon data0"),
+            "zt2port": ("veth", f"hand-made, in {BRIDGE}"),
+        }
+        assert differing(found) == {}
+    finally:
+        host.ssh("for d in zbr-99 zt2vx virbr7 zt2port; do ip link del $d; done")
+
+
+def test_a_check_changes_nothing_and_finds_everything_on_a_bare_host(host: Host) -> None:
+    host.network()
+    host.ssh("rm -rf /usr/local/lib/zctl /etc/zctl; rm -f /etc/systemd/system/zctl-net.service")
+    before = host.ssh(LISTING)
+    found = host.network(FLAT, TUNNEL, check=True)
+    assert {entry["result"] for entry in found["results"]} == {"changed"}
+    assert {"flat-1 bridge", "flat-1 port", "tunnel-1 tunnel", "tunnel-1 record"} <= set(differing(found))
+    assert host.ssh(LISTING) == before
+    host.network(FLAT, TUNNEL)
+    assert differing(host.network(FLAT, TUNNEL, check=True)) == {}
+
+
+@pytest.fixture(scope="module")
+def served(host: Host) -> Iterator[Host]:
+    host.network(FLAT, TUNNEL, fail=True)
+    host.services(SERVED, fail=True)
+    yield host
+    host.services()
+
+
+SERVICES = {
+    "namespace deleted": (
+        f"systemctl stop {SERVICE}; ip netns del {NAMESPACE}; sleep 0.5",
+        {"l3-1 namespace": (None, NAMESPACE), "l3-1 port": (None, VETH), "l3-1 service": ("inactive", "active")},
+    ),
+    "port deleted": (f"ip link del {VETH}", {"l3-1 port": (None, VETH)}),
+    "port down": (f"ip link set {VETH} down", {"l3-1 port.state": ("down", "up")}),
+    "port taken out": (f"ip link set {VETH} nomaster", {"l3-1 port.bridge": (None, BRIDGE)}),
+    "port mtu": (f"ip link set {VETH} mtu 1300", {"l3-1 port.mtu": (1300, 1450)}),
+    "address removed": (
+        f"ip -n {NAMESPACE} addr del 198.19.1.250/24 dev eth0",
+        {"l3-1 namespace.address": (None, "198.19.1.250/24")},
+    ),
+    "address changed": (
+        f"ip -n {NAMESPACE} addr flush dev eth0; ip -n {NAMESPACE} addr add 198.19.1.251/24 dev eth0",
+        {"l3-1 namespace.address": ("198.19.1.251/24", "198.19.1.250/24")},
+    ),
+    "inside down": (f"ip -n {NAMESPACE} link set eth0 down", {"l3-1 namespace.state": ("down", "up")}),
+    "service stopped": (f"systemctl stop {SERVICE}", {"l3-1 service": ("inactive", "active")}),
+    "dnsmasq killed for good": (
+        f"systemctl kill -s KILL {SERVICE}; systemctl stop {SERVICE}; systemctl reset-failed {SERVICE}; true",
+        {"l3-1 service": ("inactive", "active")},
+    ),
+    "service disabled": (
+        f"systemctl disable --quiet {SERVICE}",
+        {"l3-1 service.enabled": ("disabled", "enabled")},
+    ),
+    "settings edited": (
+        f"sed -i 's/^dhcp-authoritative/log-dhcp/' {FOLDER}/dnsmasq.conf",
+        {"l3-1 dnsmasq.conf": ("log-dhcp", "dhcp-authoritative")},
+    ),
+    "record removed": (f"rm {FOLDER}/network.json", {"l3-1 record": (None, f"{FOLDER}/network.json")}),
+    "unit edited": (
+        "sed -i s/Restart=always/Restart=no/ /etc/systemd/system/zctl-l3@.service",
+        {"l3-1 zctl-l3@.service": ("Restart=no", "Restart=always")},
+    ),
+    "lease removed": (
+        f"rm {FOLDER}/hosts/{lease(11)['uuid']}",
+        {"vm-1-11 lease": (None, "52:54:00:27:01:0b,198.19.1.11,vm-1-11")},
+    ),
+    "lease edited": (
+        f"sed -i s/198.19.1.11/198.19.1.99/ {FOLDER}/hosts/{lease(11)['uuid']}",
+        {"vm-1-11 lease.ip": ("198.19.1.99", "198.19.1.11")},
+    ),
+    "stray lease": (
+        f"echo 52:54:00:00:00:01,198.19.1.77,ghost > {FOLDER}/hosts/ghost-1",
+        {"ghost lease": ("52:54:00:00:00:01,198.19.1.77,ghost", None)},
+    ),
+    "filter removed": (f"nft delete table {TABLE}", {"l3-1 filter": (None, TABLE.split()[1])}),
+    "rule removed": (
+        f"nft flush chain {TABLE} from_outside",
+        {"l3-1 filter.from_outside": (None, "iifname @uplinks udp dport { 67, 68 } drop; iifname . arp saddr ip"
+            " @own_addresses drop; iifname . arp daddr ip @own_addresses drop")},
+    ),
+    "rule edited": (
+        f"H=$(nft -a list chain {TABLE} to_outside | sed -n 's/.*udp dport.*handle //p');"
+        f" nft replace rule {TABLE} to_outside handle $H oifname @uplinks udp dport '{{ 67, 69 }}' drop",
+        {"l3-1 filter.to_outside": ("oifname @uplinks udp dport { 67, 69 } drop",
+            "oifname @uplinks udp dport { 67, 68 } drop")},
+    ),
+    "element removed": (
+        f"nft delete element {TABLE} uplinks '{{ {DEVICE} }}'",
+        {"l3-1 filter.uplinks": (None, DEVICE)},
+    ),
+    "element added": (
+        f"nft add element {TABLE} uplinks '{{ \"eth77\" }}'",
+        {"l3-1 filter.uplinks": ("eth77", None)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(SERVICES))
+def test_services(served: Host, kind: str) -> None:
+    command, expected = SERVICES[kind]
+    served.ssh(command)
+    mended(lambda **options: served.services(SERVED, **options), expected)
+
+
+def test_the_folder_of_a_service_removed_while_it_runs(served: Host) -> None:
+    served.ssh(f"rm -r {FOLDER}")
+    expected = {
+        "l3-1 record": (None, f"{FOLDER}/network.json"),
+        "l3-1 hosts": (None, f"{FOLDER}/hosts"),
+        "l3-1 dnsmasq.conf": (None, "as zctl writes it"),
+    }
+    mended(lambda **options: served.services(SERVED, **options), expected, exact=False)
+
+
+def test_a_foreign_dhcp_server_in_our_subnet_is_told_of(served: Host) -> None:
+    served.ssh(
+        "ip link add virbr7 type bridge; ip addr add 198.19.1.3/24 dev virbr7; ip link set virbr7 up;"
+        " dnsmasq --port=0 --interface=virbr7 --dhcp-range=198.19.1.100,198.19.1.150 --pid-file=/run/zt2.pid"
+    )
+    try:
+        found = served.services(SERVED, check=True)
+        things = {entry["kind"]: entry["owner"] for entry in found["foreign_things"]}
+        assert things["bridge"] == "libvirt, 198.19.1.3/24 in the subnet of l3-1"
+        assert things["dnsmasq"].startswith("hand-made, process ") and things["dnsmasq"].endswith("serves l3-1")
+        assert differing(found) == {}
+    finally:
+        served.ssh("kill $(cat /run/zt2.pid); ip link del virbr7")
+
+
+def test_a_check_of_services_changes_nothing_on_a_bare_host(served: Host) -> None:
+    served.services()
+    served.network()
+    served.ssh("rm -rf /etc/zctl/l3 /usr/local/lib/zctl; rm -f /etc/systemd/system/zctl-*")
+    before = served.ssh(LISTING)
+    found = served.services(SERVED, check=True)
+    assert {entry["result"] for entry in found["results"]} == {"changed"}
+    assert {"l3-1 namespace", "l3-1 filter", "l3-1 service", "vm-1-11 lease"} <= set(differing(found))
+    assert served.ssh(LISTING) == before
+
+
+SOCKETS = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service"
+MACHINE = {
+    "setting changed": ("sysctl -q net.ipv4.ip_forward=0", {"net.ipv4.ip_forward": ("0", "1")}),
+    "settings file edited": (
+        "sed -i 's/= 1/= 0/' /etc/sysctl.d/90-zctl.conf",
+        {"/etc/sysctl.d/90-zctl.conf": ("net.ipv4.ip_forward = 0", "net.ipv4.ip_forward = 1")},
+    ),
+    "settings file removed": (
+        "rm /etc/sysctl.d/90-zctl.conf",
+        {"/etc/sysctl.d/90-zctl.conf": (None, "as zctl writes it")},
+    ),
+    "libvirt stopped": (f"systemctl stop {SOCKETS}", {"libvirt": ("does not answer", "answers")}),
+    "libvirt disabled": (
+        "systemctl disable --quiet libvirtd.service",
+        {"libvirtd.service.enabled": ("disabled", "enabled")},
+    ),
+    "libvirt stopped and disabled": (
+        f"systemctl disable --quiet libvirtd.service; systemctl stop {SOCKETS}",
+        {"libvirt": ("does not answer", "answers"), "libvirtd.service.enabled": ("disabled", "enabled")},
+    ),
+    "package removed": ("dpkg --remove iputils-arping", {"package iputils-arping": (None, "installed")}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(MACHINE))
+def test_the_machine(host: Host, kind: str) -> None:
+    command, expected = MACHINE[kind]
+
+    def act(**options: Any) -> Json:
+        return host.run("kvm_host", {"virt_type": "auto"}, **options)
+
+    act(fail=True)
+    host.ssh(command)
+    name = act(scope=[])["results"][0]["name"]
+    found = act(check=True)
+    assert differing(found) == {f"{name} {field}": values for field, values in expected.items()}, found
+    assert found["results"][0]["result"] == "changed", found
+    assert act()["results"][0]["result"] == ("unchanged" if "package" in kind else "changed")
+    assert differing(act(check=True)) == {}
