@@ -46,6 +46,7 @@ class Work:
     done: list[vm_diff.Step] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
     error: str | None = None
+    clash: bool = False  # its UUID or name is taken by a domain that is not ours
     forced: bool = False
     deadline: float = 0.0
 

@@ -165,7 +165,9 @@ def pending_of(live: vm_spec.DomainSpec | None, wanted: vm_spec.DomainSpec) -> t
     """The fields that the running guest does not have yet and gets at its next start."""
     if live is None:
         return ()
-    pending = [name for name in ("vcpus", "memory", "virt_type") if getattr(live, name) != getattr(wanted, name)]
+    pending = [
+        name for name in ("vcpus", "memory", "virt_type", "boot") if getattr(live, name) != getattr(wanted, name)
+    ]
     have_disks = {disk.uuid: disk for disk in live.disks}
     pending += [f"disk {d.dev}" for d in wanted.disks if have_disks.get(d.uuid, d) != d]
     have_nics = {_nic_live(nic): nic for nic in live.nics}

@@ -47,8 +47,6 @@ _PAUSED = {
 }
 # Paused by something that will let it go on by itself, or must not be disturbed.
 _BUSY_PAUSES = (2, 3, 4, 7, 9, 11, 12, 13, 14)
-# What a VM's state is called in the inventory.
-_FIELD_STATES = {vm_diff.PAUSED: "Unknown", vm_diff.SUSPENDED: "Stopped"}
 
 
 @dataclass(frozen=True)
@@ -71,11 +69,6 @@ def state_of(code: int, reason: int) -> tuple[str, str]:
         return vm_diff.UNKNOWN, _PAUSED.get(reason, "paused by an operation in progress")
     words = _SHUTOFF.get(reason, "") if code == 5 else _PAUSED.get(reason, "") if code == 3 else ""
     return state, "crashed" if code == 6 else words
-
-
-def field_state(state: str) -> str:
-    """The word that the inventory uses for a state (pure)."""
-    return _FIELD_STATES.get(state, state)
 
 
 def read_domains(connection: Any, libvirt: Any) -> dict[str, Found]:

@@ -41,6 +41,7 @@ specs = st.builds(
     memory=st.integers(1, 1 << 30),
     description=st.none() | names.map(str.strip).map(lambda text: text or None),
     reboot=st.none() | uuids,
+    boot=st.sampled_from([("disk",), ("network",), ("disk", "network"), ("network", "disk")]),
     disks=st.lists(disks, max_size=4).map(unique),
     nics=st.lists(nics, max_size=3).map(unique),
 )
