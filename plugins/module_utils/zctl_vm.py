@@ -121,8 +121,6 @@ def _plan_vm(request: Request, vm: Json, found: dict[str, vm_host.Found], names:
         work.error, work.clash = clash.reason, True
         return work
     work.plan = vm_diff.Plan() if request.read_only else vm_diff.diff(current.actual if current else None, desired)
-    if request.read_only and current:
-        work.pending = list(vm_diff.pending_of(current.actual.live, desired.spec))
     needed = {"start", "attach-disk"} & {step.op for step in work.plan.steps} or current is None
     missing = [disk.path for disk in desired.spec.disks if needed and not os.path.exists(disk.path)]
     # In check mode the storage's role has not made the files either.
@@ -161,20 +159,30 @@ def _vm_result(vm: Json, work: vm_apply.Work, after: dict[str, vm_host.Found], r
     if current:
         spec = current.actual.live or current.actual.spec
         observed.update(_domain_words(current), vcpus=spec.vcpus, memory=spec.memory * 1024)
-        observed["pending"] = [*work.plan.pending, *work.pending] if current.actual.live else []
-    words = vm_diff.describe(work.found.actual if work.found else None, work.plan)
+        observed["pending"] = _pending(work, current)
+    plan = vm_diff.Plan(tuple(step for step in work.plan.steps if step not in work.declined))
+    words = vm_diff.describe(work.found.actual if work.found else None, plan)
     if work.error:
         done = f" (done before that: {', '.join(step.op for step in work.done)})" if work.done else ""
         return _result(vm, "failed", work.error + done, observed, _differences(work))
     if read_only:
         why = current.why if current else "the domain does not exist on this host"
         return _result(vm, "unchanged", why or "only read", observed, _differences(work))
-    if work.plan.steps:
+    if plan.steps:
         forced = (
             f"; it did not shut down within {vm.get('stop_timeout', 60)} s and was forced off" if work.forced else ""
         )
         return _result(vm, "changed", words + forced + _pending_words(observed), observed, _differences(work))
     return _result(vm, "unchanged", "already as wanted" + _pending_words(observed), observed, _differences(work))
+
+
+def _pending(work: vm_apply.Work, current: vm_host.Found) -> list[str]:
+    """What waits for the next start: as forecast while nothing is done yet, else as the running guest is now."""
+    if current.actual.live is None or work.desired is None or work.clash:
+        return []
+    if work.plan.steps and current is work.found and not work.done:
+        return [*work.plan.pending, *work.pending]
+    return [*vm_diff.pending_of(current.actual, work.desired.spec), *work.pending]
 
 
 def _pending_words(observed: Json) -> str:

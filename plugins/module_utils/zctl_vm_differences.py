@@ -43,7 +43,8 @@ def differences(actual: vm_diff.Actual | None, desired: vm_diff.Desired) -> list
         found.append(difference("autostart", actual.autostart, desired.autostart))
     config = _fields(actual.spec)
     # A running guest that is not like its configuration counts where that could be mended now.
-    mended = {step.op for step in vm_diff.diff(actual, desired).steps}
+    ops = {"vcpus": "vcpus", "plug-memory": "memory", "unplug-memory": "memory"}
+    mended = {ops.get(step.op) for step in vm_diff.diff(actual, desired).steps}
     live = _fields(actual.live) if actual.live else config
     for field, value in _fields(wanted).items():
         if config[field] != value:

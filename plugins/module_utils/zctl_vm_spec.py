@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_room as vm_room
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_template as template
 except ImportError:
+    import zctl_vm_room as vm_room  # type: ignore[no-redef]
     import zctl_vm_template as template  # type: ignore[no-redef]
 
 XMLNS = "https://zctl.dev/xmlns/1"
@@ -143,10 +145,10 @@ def parse_root(root: ET.Element) -> DomainSpec:
 
 
 def parse_boot(root: ET.Element) -> tuple[str, ...]:
-    """What the domain boots from, in order: our words for hd and network, libvirt's for anything else."""
+    """What the domain boots from, in order. What zctl does not set, such as a disc to install from, is left out."""
     words = {dev: word for word, dev in BOOT_DEVICES.items()}
     devices = [boot.get("dev", "") for boot in root.findall("os/boot")]
-    return tuple(words.get(device, device) for device in devices) or ("disk",)
+    return tuple(words[device] for device in devices if device in words) or ("disk",)
 
 
 def _merge_boot(root: ET.Element, order: tuple[str, ...]) -> None:
@@ -154,11 +156,12 @@ def _merge_boot(root: ET.Element, order: tuple[str, ...]) -> None:
     if parse_boot(root) == order:
         return
     system = _child(root, "os")
-    _drop(system, "boot")
+    for boot in [boot for boot in system.findall("boot") if boot.get("dev") in BOOT_DEVICES.values()]:
+        system.remove(boot)
     for device in root.findall("devices/*"):
         _drop(device, "boot")  # libvirt allows only one way to say it
     for word in order:
-        ET.SubElement(system, "boot", {"dev": BOOT_DEVICES.get(word, word)})
+        ET.SubElement(system, "boot", {"dev": BOOT_DEVICES[word]})
 
 
 def _vcpus(root: ET.Element) -> int:
@@ -315,12 +318,10 @@ def merge(xml: str | None, spec: DomainSpec) -> str:
         element.set("unit", "KiB")
         element.text = str(spec.memory)
     _merge_boot(root, spec.boot)
-    vcpu = _child(root, "vcpu")
-    vcpu.attrib.pop("current", None)
-    vcpu.text = str(spec.vcpus)
     if not new:
         _drop(root, "vcpus")  # one entry for each CPU: wrong as soon as their number changes
         template.fit_cpu(root, spec.virt_type)
+    vm_room.give_room(root, spec.vcpus, spec.memory)
     _merge_devices(root, _child(root, "devices"), spec)
     return ET.tostring(root, encoding="unicode")
 
