@@ -40,14 +40,15 @@ def test_size_of_a_running_guest_with_room(room, size, steps, pending):
     assert (ops(plan), plan.pending) == (steps, pending)
 
 
-def test_taking_cpus_away_is_tried_once():
+def test_taking_cpus_away_is_tried_once_and_not_under_emulation():
     has = with_room()
-    more = replace(has, live=replace(has.live, vcpus=4))
-    assert vm_diff.diff(more, wanted(make(memory=GIB))) == vm_diff.Plan((), ("cpus 4 -> 1",))
-    assert ops(vm_diff.diff(replace(more, spec=replace(more.spec, vcpus=4)), wanted(make(memory=GIB)))) == [
-        "define",
-        "vcpus",
-    ]
+    size = make(memory=GIB, virt_type="kvm")
+    more = replace(has, spec=size, live=replace(size, vcpus=4))
+    assert vm_diff.diff(more, wanted(size)) == vm_diff.Plan((), ("cpus 4 -> 1",))
+    new = replace(more, spec=replace(size, vcpus=4))
+    assert ops(vm_diff.diff(new, wanted(size))) == ["define", "vcpus"]
+    emulated = replace(has, spec=make(memory=GIB, vcpus=4), live=make(memory=GIB, vcpus=4))
+    assert ops(vm_diff.diff(emulated, wanted(make(memory=GIB)))) == ["define"]
 
 
 @given(st.integers(1, 2000))
