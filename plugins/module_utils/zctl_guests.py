@@ -23,7 +23,7 @@ def converge(args: Json, check: bool, libvirt: Any) -> Json:
 
     `trouble` says why a whole concern could not be done; the ones after it are not tried.
     """
-    whole: Json = {"changed": False, "results": [], "diff": [], "steps": [], "trouble": ""}
+    whole: Json = {"changed": False, "results": [], "diff": [], "steps": [], "foreign_things": [], "trouble": ""}
     for step in args["steps"]:
         try:
             outcome = one_step(step, args, check, libvirt)
@@ -34,6 +34,8 @@ def converge(args: Json, check: bool, libvirt: Any) -> Json:
         whole["results"] += [{**entry, "concern": concern} for entry in outcome["results"]]
         whole["changed"] = whole["changed"] or outcome["changed"]
         whole["steps"].append(step)
+        things = outcome.get("foreign_things") or []
+        whole["foreign_things"] += [thing for thing in things if thing not in whole["foreign_things"]]
         diff = outcome.get("diff") or []
         whole["diff"] += diff if isinstance(diff, list) else [diff]
         if "observed" in outcome and step == "vm":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import xml.etree.ElementTree as ET
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,14 +15,18 @@ try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_results
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_apply as vm_apply
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_diff as vm_diff
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_differences as vm_differences
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_errors as vm_errors
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_host as vm_host
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_owner as vm_owner
 except ImportError:
     import zctl_results  # type: ignore[no-redef]
     import zctl_vm_apply as vm_apply  # type: ignore[no-redef]
     import zctl_vm_diff as vm_diff  # type: ignore[no-redef]
+    import zctl_vm_differences as vm_differences  # type: ignore[no-redef]
     import zctl_vm_errors as vm_errors  # type: ignore[no-redef]
     import zctl_vm_host as vm_host  # type: ignore[no-redef]
+    import zctl_vm_owner as vm_owner  # type: ignore[no-redef]
 
 URI = "qemu:///system"
 Json = dict[str, Any]
@@ -36,12 +41,13 @@ class Request:
     purges: list[Json]
     read_only: bool
     check: bool
+    known: frozenset[str] | None = None  # every VM of this host, when all of them were named
 
 
 def converge(
     inventory: str, state: Json, scope: list[str] | None = None, check: bool = False, libvirt: Any = None
 ) -> Json:
-    """Apply a `VmState`; returns changed, results, observed, foreign and diffs.
+    """Apply a `VmState`; returns changed, results, observed, foreign_things and diffs.
 
     `scope` limits the work to these VMs, an empty list only reads. Raises nothing for a VM's own failure; when
     libvirt cannot be reached every VM that was to be looked at fails with that reason.
@@ -57,9 +63,10 @@ def converge(
     except libvirt.libvirtError as error:
         reason = vm_errors.explain(error.get_error_message() or str(error))
         results = [_result(vm, "failed", reason, {"state": "Unknown"}) for vm in [*vms, *purges]]
-        return {"changed": False, "results": results, "observed": None, "foreign": None, "diff": []}
+        return {"changed": False, "results": results, "observed": None, "foreign_things": [], "diff": []}
     try:
-        request = Request(inventory, vms, purges, read_only=scope == [], check=check)
+        known = frozenset(vm["uuid"].lower() for vm in [*vms, *purges]) if scope is None else None
+        request = Request(inventory, vms, purges, read_only=scope == [], check=check, known=known)
         return _converge(vm_apply.Host(connection, libvirt), request, found)
     finally:
         connection.close()
@@ -85,9 +92,23 @@ def _converge(host: vm_apply.Host, request: Request, found: dict[str, vm_host.Fo
         or any(work.done for _vm, work in [*works, *removals]),
         "results": results,
         "observed": [_domain_words(domain) for domain in ours],
-        "foreign": len(after) - len(ours),
+        "foreign_things": foreign_things(request, after),
         "diff": [_diff_words(work) for _vm, work in works if work.plan.steps and not work.error],
     }
+
+
+def foreign_things(request: Request, domains: dict[str, vm_host.Found]) -> list[Json]:
+    """The domains that are not this inventory's, and those of it that it has forgotten, with who seems to own them."""
+    found = []
+    for domain in domains.values():
+        if domain.mark is None or domain.mark.get("inventory") != request.inventory:
+            words = vm_owner.owner_words(ET.fromstring(domain.config_xml))
+        elif request.known is not None and domain.uuid not in request.known:
+            words = "this zctl inventory, which does not know it any more"
+        else:
+            continue
+        found.append({"kind": "domain", "name": domain.domain, "uuid": domain.uuid, "owner": words})
+    return found
 
 
 def _plan_vm(request: Request, vm: Json, found: dict[str, vm_host.Found], names: dict[str, str]) -> vm_apply.Work:
@@ -97,11 +118,9 @@ def _plan_vm(request: Request, vm: Json, found: dict[str, vm_host.Found], names:
     work = vm_apply.Work(vm["name"], desired, current, handle=current.handle if current else None)
     clash = vm_diff.conflict(desired.spec, current.mark if current else {}, names.get(desired.spec.domain))
     if clash:
-        work.error = clash.reason
+        work.error, work.clash = clash.reason, True
         return work
     work.plan = vm_diff.Plan() if request.read_only else vm_diff.diff(current.actual if current else None, desired)
-    if request.read_only and current:
-        work.pending = list(vm_diff.pending_of(current.actual.live, desired.spec))
     needed = {"start", "attach-disk"} & {step.op for step in work.plan.steps} or current is None
     missing = [disk.path for disk in desired.spec.disks if needed and not os.path.exists(disk.path)]
     # In check mode the storage's role has not made the files either.
@@ -122,9 +141,16 @@ def _plan_purge(inventory: str, vm: Json, found: dict[str, vm_host.Found]) -> vm
     return work
 
 
-def _result(vm: Json, result: str, reason: str, observed: Json) -> Json:
+def _result(vm: Json, result: str, reason: str, observed: Json, differences: list[Json] | None = None) -> Json:
     answer: Json = zctl_results.result("vm", vm, result, reason, **observed)
-    return answer
+    return {**answer, "differences": differences or []}
+
+
+def _differences(work: vm_apply.Work) -> list[Json]:
+    """The fields in which the domain was found unlike the wanted one; a domain that is not ours has none."""
+    if work.desired is None or work.clash:
+        return []
+    return vm_differences.differences(work.found.actual if work.found else None, work.desired)
 
 
 def _vm_result(vm: Json, work: vm_apply.Work, after: dict[str, vm_host.Found], read_only: bool) -> Json:
@@ -133,20 +159,30 @@ def _vm_result(vm: Json, work: vm_apply.Work, after: dict[str, vm_host.Found], r
     if current:
         spec = current.actual.live or current.actual.spec
         observed.update(_domain_words(current), vcpus=spec.vcpus, memory=spec.memory * 1024)
-        observed["pending"] = [*work.plan.pending, *work.pending] if current.actual.live else []
-    words = vm_diff.describe(work.found.actual if work.found else None, work.plan)
+        observed["pending"] = _pending(work, current)
+    plan = vm_diff.Plan(tuple(step for step in work.plan.steps if step not in work.declined))
+    words = vm_diff.describe(work.found.actual if work.found else None, plan)
     if work.error:
         done = f" (done before that: {', '.join(step.op for step in work.done)})" if work.done else ""
-        return _result(vm, "failed", work.error + done, observed)
+        return _result(vm, "failed", work.error + done, observed, _differences(work))
     if read_only:
         why = current.why if current else "the domain does not exist on this host"
-        return _result(vm, "unchanged", why or "only read", observed)
-    if work.plan.steps:
+        return _result(vm, "unchanged", why or "only read", observed, _differences(work))
+    if plan.steps:
         forced = (
             f"; it did not shut down within {vm.get('stop_timeout', 60)} s and was forced off" if work.forced else ""
         )
-        return _result(vm, "changed", words + forced + _pending_words(observed), observed)
-    return _result(vm, "unchanged", "already as wanted" + _pending_words(observed), observed)
+        return _result(vm, "changed", words + forced + _pending_words(observed), observed, _differences(work))
+    return _result(vm, "unchanged", "already as wanted" + _pending_words(observed), observed, _differences(work))
+
+
+def _pending(work: vm_apply.Work, current: vm_host.Found) -> list[str]:
+    """What waits for the next start: as forecast while nothing is done yet, else as the running guest is now."""
+    if current.actual.live is None or work.desired is None or work.clash:
+        return []
+    if work.plan.steps and current is work.found and not work.done:
+        return [*work.plan.pending, *work.pending]
+    return [*vm_diff.pending_of(current.actual, work.desired.spec), *work.pending]
 
 
 def _pending_words(observed: Json) -> str:
@@ -158,7 +194,8 @@ def _purge_result(vm: Json, work: vm_apply.Work, check: bool) -> Json:
         return _result(vm, "failed", work.error, {"present": True})
     if work.handle is None:
         return _result(vm, "unchanged", "the domain does not exist on this host", {})
-    return _result(vm, "removed", "domain removed", {"present": check})
+    gone = [vm_differences.difference("domain", work.found.domain, None)] if work.found else []
+    return _result(vm, "removed", "domain removed", {"present": check}, gone)
 
 
 def _domain_words(domain: vm_host.Found) -> Json:
@@ -167,7 +204,7 @@ def _domain_words(domain: vm_host.Found) -> Json:
         "uuid": domain.uuid,
         "name": (domain.mark or {}).get("name", domain.domain),
         "domain": domain.domain,
-        "state": vm_host.field_state(domain.actual.state),
+        "state": vm_differences.field_state(domain.actual.state),
         "why": domain.why,
     }
 

@@ -19,18 +19,22 @@ try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_errors as vm_errors
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_facts as vm_facts
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_host as vm_host
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_room as vm_room
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_spec as vm_spec
 except ImportError:
     import zctl_vm_diff as vm_diff  # type: ignore[no-redef]
     import zctl_vm_errors as vm_errors  # type: ignore[no-redef]
     import zctl_vm_facts as vm_facts  # type: ignore[no-redef]
     import zctl_vm_host as vm_host  # type: ignore[no-redef]
+    import zctl_vm_room as vm_room  # type: ignore[no-redef]
     import zctl_vm_spec as vm_spec  # type: ignore[no-redef]
 
 POLL = 0.2
 SHUTDOWN_AGAIN = 10.0  # a guest that is still booting ignores the first request
 DETACH_TIMEOUT = 10.0
 WAITING = ("stop", "start", "mark")
+# What a guest may decline: it gets, or loses, it at its next start.
+OPTIONAL = ("vcpus", "plug-memory", "unplug-memory")
 
 
 @dataclass
@@ -45,7 +49,9 @@ class Work:
     left: list[vm_diff.Step] = field(default_factory=list)
     done: list[vm_diff.Step] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
+    declined: list[vm_diff.Step] = field(default_factory=list)
     error: str | None = None
+    clash: bool = False  # its UUID or name is taken by a domain that is not ours
     forced: bool = False
     deadline: float = 0.0
 
@@ -73,7 +79,9 @@ class Host:
     def run_step(self, work: Work, step: vm_diff.Step) -> None:
         """One step that needs no waiting for other domains."""
         flags = self.libvirt.VIR_DOMAIN_AFFECT_LIVE
-        if step.op == "define":
+        if step.op in OPTIONAL:
+            self._resize(work, step)
+        elif step.op == "define":
             xml = vm_spec.merge(work.found.config_xml if work.found else None, step.value)
             work.handle = self.connection.defineXML(xml)
         elif step.op == "autostart":
@@ -101,15 +109,35 @@ class Host:
                 self.libvirt.VIR_DOMAIN_AFFECT_CONFIG,
             )
 
+    def _resize(self, work: Work, step: vm_diff.Step) -> None:
+        """Plug CPUs or memory in or out; a refusal leaves that to the next start and is no failure."""
+        live = self.libvirt.VIR_DOMAIN_AFFECT_LIVE
+        try:
+            if step.op == "vcpus":
+                work.handle.setVcpusFlags(step.value, live)
+            elif step.op == "plug-memory":
+                work.handle.attachDeviceFlags(vm_room.render_dimm(step.value), live)
+            else:
+                work.handle.detachDeviceAlias(step.value.alias, live)
+                if not self._is_gone(work, step.value.alias):
+                    work.declined.append(step)
+        except self.libvirt.libvirtError:
+            work.declined.append(step)
+
+    def _is_gone(self, work: Work, alias: str) -> bool:
+        """Wait for a device to leave the running guest."""
+        deadline = time.monotonic() + DETACH_TIMEOUT
+        while time.monotonic() < deadline:
+            if f"'{alias}'" not in work.handle.XMLDesc(0):
+                return True
+            time.sleep(POLL)
+        return False
+
     def _detach(self, work: Work, step: vm_diff.Step) -> None:
         """Ask the guest to let go of a device and wait; one that keeps it loses it at its next start."""
         work.handle.detachDeviceFlags(_device_xml(step), self.libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        deadline = time.monotonic() + DETACH_TIMEOUT
-        wanted = _alias(step)
-        while time.monotonic() < deadline:
-            if f"'{wanted}'" not in work.handle.XMLDesc(0):
-                return
-            time.sleep(POLL)
+        if self._is_gone(work, _alias(step)):
+            return
         what = f"disk {step.value.dev}" if step.op == "detach-disk" else f"nic {step.value.mac}"
         work.pending.append(f"removal of {what}")
         # The same device cannot be plugged in a second time while the guest still holds the first.
@@ -153,7 +181,8 @@ def _run_until(host: Host, work: Work, stop_at: tuple[str, ...]) -> None:
         step = work.left.pop(0)
         if not host.guarded(work, lambda step=step: host.run_step(work, step)):  # type: ignore[misc]
             return
-        work.done.append(step)
+        if step not in work.declined:
+            work.done.append(step)
 
 
 def _start_all(host: Host, works: list[Work]) -> None:

@@ -6,12 +6,15 @@ configuration but waits for the guest's next start.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Container
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_room as vm_room
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_spec as vm_spec
 except ImportError:
+    import zctl_vm_room as vm_room  # type: ignore[no-redef]
     import zctl_vm_spec as vm_spec  # type: ignore[no-redef]
 
 RUNNING, STOPPED, PAUSED, STOPPING, SUSPENDED, UNKNOWN = (
@@ -27,12 +30,16 @@ ACTIVE = (RUNNING, PAUSED, STOPPING, SUSPENDED)
 
 @dataclass(frozen=True)
 class Actual:
-    """A domain as libvirt has it; `live` is what the running guest was given, None when it does not run."""
+    """A domain as libvirt has it; `live` is what the running guest was given, None when it does not run.
+
+    `room` is how far the running guest can grow.
+    """
 
     spec: vm_spec.DomainSpec
     live: vm_spec.DomainSpec | None
     state: str
     autostart: bool
+    room: vm_room.Room = field(default_factory=vm_room.Room)
 
 
 @dataclass(frozen=True)
@@ -130,8 +137,9 @@ def diff(actual: Actual | None, desired: Desired) -> Plan:
         return Plan(tuple(steps))
     if actual.state in (PAUSED, SUSPENDED):
         steps.append(Step("resume" if actual.state == PAUSED else "wake"))
-    live = live_steps(actual.live, wanted) if actual.live else []
-    return Plan((*steps, *live), pending_of(actual.live, wanted))
+    live = [*size_steps(actual, wanted), *live_steps(actual.live, wanted)] if actual.live else []
+    done = {step.op for step in live}
+    return Plan((*steps, *live), pending_of(actual, wanted, done))
 
 
 def _autostart(now: bool, desired: Desired) -> list[Step]:
@@ -161,19 +169,67 @@ def live_steps(live: vm_spec.DomainSpec, wanted: vm_spec.DomainSpec) -> list[Ste
     return steps
 
 
-def pending_of(live: vm_spec.DomainSpec | None, wanted: vm_spec.DomainSpec) -> tuple[str, ...]:
-    """The fields that the running guest does not have yet and gets at its next start."""
+def size_steps(actual: Actual, wanted: vm_spec.DomainSpec) -> list[Step]:
+    """CPUs and memory to plug into a running guest, and out of it.
+
+    Taking away is tried once, together with the change of the configuration: a guest that keeps what it has is not
+    asked again by every run.
+    """
+    live, room = actual.live, actual.room
+    if live is None:
+        return []
+    steps = []
+    # Under emulation QEMU (7.2) does not survive the loss of a CPU.
+    fewer = live.virt_type == "kvm" and wanted.vcpus < live.vcpus and actual.spec.vcpus != wanted.vcpus
+    if fewer or live.vcpus < wanted.vcpus <= room.vcpus:
+        steps.append(Step("vcpus", wanted.vcpus))
+    growth = wanted.memory - live.memory
+    if growth > 0 and wanted.memory <= room.memory:
+        dimm = vm_room.dimm_to_plug(room, growth)
+        steps += [Step("plug-memory", dimm)] if dimm else []
+    elif growth < 0 and actual.spec.memory != wanted.memory:
+        steps += [Step("unplug-memory", dimm) for dimm in vm_room.dimms_to_unplug(room, -growth)]
+    return steps
+
+
+def pending_of(actual: Actual, wanted: vm_spec.DomainSpec, done: Container[str] = ()) -> tuple[str, ...]:
+    """What the running guest does not have yet and gets at its next start, in words with both values.
+
+    `done` are the operations that are about to be carried out.
+    """
+    live = actual.live
     if live is None:
         return ()
-    pending = [name for name in ("vcpus", "memory", "virt_type") if getattr(live, name) != getattr(wanted, name)]
+    pending = []
+    if live.vcpus != wanted.vcpus and "vcpus" not in done:
+        pending.append(f"cpus {live.vcpus} -> {wanted.vcpus}")
+    if live.memory != wanted.memory and not ("plug-memory" in done or "unplug-memory" in done):
+        pending.append(_memory_words(live.memory, wanted.memory, actual.room))
+    if live.virt_type != wanted.virt_type:
+        pending.append(f"virtualization {live.virt_type} -> {wanted.virt_type}")
+    if live.boot != wanted.boot:
+        pending.append(f"boot {','.join(live.boot)} -> {','.join(wanted.boot)}")
     have_disks = {disk.uuid: disk for disk in live.disks}
-    pending += [f"disk {d.dev}" for d in wanted.disks if have_disks.get(d.uuid, d) != d]
+    for disk in wanted.disks:
+        found = have_disks.get(disk.uuid, disk)
+        if found != disk:
+            pending.append(f"disk {found.dev} {found.path} -> {disk.dev} {disk.path}")
     have_nics = {_nic_live(nic): nic for nic in live.nics}
     for nic in wanted.nics:
         have = have_nics.get(_nic_live(nic), nic)
         if replace(have, bridge=nic.bridge) != nic:
-            pending.append(f"nic {nic.mac}")
+            pending.append(f"nic {nic.mac} mtu {have.mtu or '-'} -> {nic.mtu or '-'}")
     return tuple(pending)
+
+
+def _memory_words(live: int, wanted: int, room: vm_room.Room) -> str:
+    words = f"memory {vm_room.size_words(live)} -> {vm_room.size_words(wanted)}"
+    if wanted < live:
+        return words
+    why = vm_room.why_not_grow(room, wanted - live)
+    if not why and wanted > room.memory:
+        why = f"the guest was started with room for {vm_room.size_words(room.memory)}"
+    return f"{words} ({why})" if why else words
 
 
 _WORDS = {
@@ -182,6 +238,9 @@ _WORDS = {
     "start": "started",
     "resume": "resumed",
     "wake": "woken",
+    "vcpus": "{0} CPUs in the running guest",
+    "plug-memory": "memory plugged in",
+    "unplug-memory": "memory taken out",
     "attach-disk": "disk {0.dev} attached",
     "detach-disk": "disk {0.dev} detached",
     "attach-nic": "NIC {0.mac} attached",

@@ -11,9 +11,11 @@ from typing import Any
 
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_diff as vm_diff
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_room as vm_room
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_spec as vm_spec
 except ImportError:
     import zctl_vm_diff as vm_diff  # type: ignore[no-redef]
+    import zctl_vm_room as vm_room  # type: ignore[no-redef]
     import zctl_vm_spec as vm_spec  # type: ignore[no-redef]
 
 # enum virDomainState and the reasons of virDomainShutoffReason, virDomainPausedReason (libvirt-domain.h)
@@ -47,8 +49,6 @@ _PAUSED = {
 }
 # Paused by something that will let it go on by itself, or must not be disturbed.
 _BUSY_PAUSES = (2, 3, 4, 7, 9, 11, 12, 13, 14)
-# What a VM's state is called in the inventory.
-_FIELD_STATES = {vm_diff.PAUSED: "Unknown", vm_diff.SUSPENDED: "Stopped"}
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,6 @@ def state_of(code: int, reason: int) -> tuple[str, str]:
         return vm_diff.UNKNOWN, _PAUSED.get(reason, "paused by an operation in progress")
     words = _SHUTOFF.get(reason, "") if code == 5 else _PAUSED.get(reason, "") if code == 3 else ""
     return state, "crashed" if code == 6 else words
-
-
-def field_state(state: str) -> str:
-    """The word that the inventory uses for a state (pure)."""
-    return _FIELD_STATES.get(state, state)
 
 
 def read_domains(connection: Any, libvirt: Any) -> dict[str, Found]:
@@ -103,6 +98,7 @@ def _read_domain(handle: Any, libvirt: Any, uuid: str, stats: dict[str, int]) ->
     root = ET.fromstring(config)
     mark = vm_spec.parse_mark(root)
     active = state in vm_diff.ACTIVE and mark is not None
+    live = ET.fromstring(handle.XMLDesc(0)) if active else None
     return Found(
         handle=handle,
         uuid=uuid,
@@ -110,9 +106,10 @@ def _read_domain(handle: Any, libvirt: Any, uuid: str, stats: dict[str, int]) ->
         mark=mark,
         actual=vm_diff.Actual(
             spec=vm_spec.parse_root(root),
-            live=vm_spec.parse(handle.XMLDesc(0)) if active else None,
+            live=None if live is None else vm_spec.parse_root(live),
             state=state,
             autostart=bool(handle.autostart()) if mark is not None else False,
+            room=vm_room.Room() if live is None else vm_room.parse_room(live),
         ),
         why=why,
         config_xml=config,

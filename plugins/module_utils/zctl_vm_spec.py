@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_room as vm_room
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_template as template
 except ImportError:
+    import zctl_vm_room as vm_room  # type: ignore[no-redef]
     import zctl_vm_template as template  # type: ignore[no-redef]
 
 XMLNS = "https://zctl.dev/xmlns/1"
@@ -22,6 +24,7 @@ MARK = f"{{{XMLNS}}}vm"
 DISK_ALIAS = "ua-zctl-disk-"
 NIC_ALIAS = "ua-zctl-nic-"
 KIB = 1024
+BOOT_DEVICES = {"disk": "hd", "network": "network"}
 
 # XML 1.0 has no way to write these characters at all, not even escaped.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -63,6 +66,7 @@ class DomainSpec:
     memory: int
     description: str | None = None
     reboot: str | None = None
+    boot: tuple[str, ...] = ("disk",)
     disks: tuple[DiskSpec, ...] = field(default=())
     nics: tuple[NicSpec, ...] = field(default=())
 
@@ -94,6 +98,7 @@ def desired_spec(inventory: str, vm: dict[str, Any]) -> DomainSpec:
         memory=kib(int(vm["memory"])),
         description=xml_text(vm.get("description") or "").strip() or None,
         reboot=vm.get("reboot"),
+        boot=tuple(vm.get("boot") or ("disk",)),
         disks=tuple(DiskSpec(d["uuid"], d["path"], d["format"], d["dev"]) for d in vm.get("disks") or []),
         nics=tuple(
             NicSpec(n["uuid"], n["mac"].lower(), n["bridge"], n["tap"], n.get("mtu")) for n in vm.get("nics") or []
@@ -133,9 +138,30 @@ def parse_root(root: ET.Element) -> DomainSpec:
         memory=_memory(root),
         description=root.findtext("description") or None,
         reboot=mark.get("reboot"),
+        boot=parse_boot(root),
         disks=tuple(_parse_disk(disk) for disk in our_disks(root)),
         nics=tuple(_parse_nic(nic) for nic in our_nics(root)),
     )
+
+
+def parse_boot(root: ET.Element) -> tuple[str, ...]:
+    """What the domain boots from, in order. What zctl does not set, such as a disc to install from, is left out."""
+    words = {dev: word for word, dev in BOOT_DEVICES.items()}
+    devices = [boot.get("dev", "") for boot in root.findall("os/boot")]
+    return tuple(words[device] for device in devices if device in words) or ("disk",)
+
+
+def _merge_boot(root: ET.Element, order: tuple[str, ...]) -> None:
+    """Set the boot order; an equal one is left as it was written (none at all means disk, too)."""
+    if parse_boot(root) == order:
+        return
+    system = _child(root, "os")
+    for boot in [boot for boot in system.findall("boot") if boot.get("dev") in BOOT_DEVICES.values()]:
+        system.remove(boot)
+    for device in root.findall("devices/*"):
+        _drop(device, "boot")  # libvirt allows only one way to say it
+    for word in order:
+        ET.SubElement(system, "boot", {"dev": BOOT_DEVICES[word]})
 
 
 def _vcpus(root: ET.Element) -> int:
@@ -236,8 +262,11 @@ def render_disk(disk: DiskSpec, into: ET.Element | None = None) -> ET.Element:
     return element
 
 
-def render_nic(nic: NicSpec, into: ET.Element | None = None) -> ET.Element:
-    """An interface element with our fields set; `into` is the existing element whose other content is kept."""
+def render_nic(nic: NicSpec, into: ET.Element | None = None, *, network_boot: bool = False) -> ET.Element:
+    """An interface element with our fields set; `into` is the existing element whose other content is kept.
+
+    Without network boot a new card has no ROM, so that the firmware need not look for it.
+    """
     element = into if into is not None else ET.Element("interface", {"type": "bridge"})
     element.set("type", "bridge")
     _child(element, "mac").set("address", nic.mac)
@@ -248,7 +277,11 @@ def render_nic(nic: NicSpec, into: ET.Element | None = None) -> ET.Element:
     _child(element, "target").set("dev", nic.tap)
     if element.find("model") is None:
         ET.SubElement(element, "model", {"type": "virtio"})
-        ET.SubElement(element, "rom", {"enabled": "no"})  # no network boot: the firmware need not look for it
+        if not network_boot:
+            ET.SubElement(element, "rom", {"enabled": "no"})
+    elif network_boot:
+        for rom in [rom for rom in element.findall("rom") if rom.get("enabled") == "no"]:
+            element.remove(rom)
     if nic.mtu is None:
         _drop(element, "mtu")
     else:
@@ -284,12 +317,11 @@ def merge(xml: str | None, spec: DomainSpec) -> str:
         element = _child(root, tag)
         element.set("unit", "KiB")
         element.text = str(spec.memory)
-    vcpu = _child(root, "vcpu")
-    vcpu.attrib.pop("current", None)
-    vcpu.text = str(spec.vcpus)
+    _merge_boot(root, spec.boot)
     if not new:
         _drop(root, "vcpus")  # one entry for each CPU: wrong as soon as their number changes
         template.fit_cpu(root, spec.virt_type)
+    vm_room.give_room(root, spec.vcpus, spec.memory)
     _merge_devices(root, _child(root, "devices"), spec)
     return ET.tostring(root, encoding="unicode")
 
@@ -299,7 +331,8 @@ def _merge_devices(root: ET.Element, devices: ET.Element, spec: DomainSpec) -> N
     disks = {alias(disk)[len(DISK_ALIAS) :]: disk for disk in our_disks(root)}
     nics = {alias(nic)[len(NIC_ALIAS) :]: nic for nic in our_nics(root)}
     _put(devices, list(disks.values()), [render_disk(disk, disks.get(disk.uuid)) for disk in spec.disks])
-    _put(devices, list(nics.values()), [render_nic(nic, nics.get(nic.uuid)) for nic in spec.nics])
+    cards = [render_nic(nic, nics.get(nic.uuid), network_boot="network" in spec.boot) for nic in spec.nics]
+    _put(devices, list(nics.values()), cards)
 
 
 def _put(devices: ET.Element, old: list[ET.Element], new: list[ET.Element]) -> None:

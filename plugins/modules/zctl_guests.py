@@ -68,6 +68,13 @@ results:
   returned: always
   type: list
   elements: dict
+foreign_things:
+  description:
+    - Domains on the host that do not carry this inventory's mark, or that it does not know any more, each with kind,
+      name, uuid and owner. The owner is in words, by what tools leave in the metadata.
+  returned: when VMs were looked at
+  type: list
+  elements: dict
 steps:
   description: The steps that were done.
   returned: always

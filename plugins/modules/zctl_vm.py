@@ -73,7 +73,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 results:
-  description: One entry for each VM with its uuid, kind, name, result, reason and what was observed.
+  description:
+    - One entry for each VM with its uuid, kind, name, result, reason, what was observed, and the differences between
+      the domain as found and as wanted, each with field, actual and desired.
   returned: always
   type: list
   elements: dict
@@ -82,10 +84,13 @@ observed:
   returned: always
   type: list
   elements: dict
-foreign:
-  description: How many domains on the host are not this inventory's.
+foreign_things:
+  description:
+    - Domains on the host that do not carry this inventory's mark, or that it does not know any more, each with kind,
+      name, uuid and owner. The owner is in words, by what tools leave in the metadata.
   returned: always
-  type: int
+  type: list
+  elements: dict
 """
 
 

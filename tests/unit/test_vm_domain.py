@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import zctl_vm_diff as vm_diff
 import zctl_vm_host as vm_host
+import zctl_vm_room as vm_room
 import zctl_vm_spec as vm_spec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,9 +39,10 @@ specs = st.builds(
     inventory=uuids,
     virt_type=st.sampled_from(["kvm", "qemu"]),
     vcpus=st.integers(1, 64),
-    memory=st.integers(1, 1 << 30),
+    memory=st.integers(1, 1 << 30) | st.integers(1, 64).map(lambda n: n * 131072),
     description=st.none() | names.map(str.strip).map(lambda text: text or None),
     reboot=st.none() | uuids,
+    boot=st.sampled_from([("disk",), ("network",), ("disk", "network"), ("network", "disk")]),
     disks=st.lists(disks, max_size=4).map(unique),
     nics=st.lists(nics, max_size=3).map(unique),
 )
@@ -148,11 +150,24 @@ def test_desired_spec_takes_every_field_of_the_plan():
     )  # fmt: skip
 
 
+rooms = st.builds(
+    vm_room.Room,
+    vcpus=st.integers(0, 64),
+    memory=st.just(0) | st.integers(1, 1 << 31),
+    slots=st.integers(0, 2),
+    dimms=st.lists(st.sampled_from([131072, 262144]), max_size=3).map(
+        lambda sizes: tuple(vm_room.Dimm(f"{vm_room.DIMM_ALIAS}{n}", size) for n, size in enumerate(sizes))
+    ),
+)
+
+
 @st.composite
 def actuals(draw, spec):
     state = draw(st.sampled_from([*vm_diff.ACTIVE, vm_diff.STOPPED]))
     live = draw(specs) if state in vm_diff.ACTIVE else None
-    return Actual(spec, live and replace(live, uuid=spec.uuid, domain=spec.domain), state, draw(st.booleans()))
+    room = draw(rooms) if live else vm_room.Room()
+    live = live and replace(live, uuid=spec.uuid, domain=spec.domain)
+    return Actual(spec, live, state, draw(st.booleans()), room)
 
 
 @st.composite
@@ -180,6 +195,14 @@ def apply(actual, plan):
             actual = replace(actual, state=vm_diff.RUNNING, live=actual.spec)
         elif step.op in ("resume", "wake"):
             actual = replace(actual, state=vm_diff.RUNNING)
+        elif step.op == "vcpus":
+            actual = replace(actual, live=replace(actual.live, vcpus=step.value))
+        elif step.op.endswith("plug-memory"):
+            sign = 1 if step.op == "plug-memory" else -1
+            dimms = [dimm for dimm in actual.room.dimms if dimm != step.value] + [step.value] * (sign > 0)
+            room = replace(actual.room, slots=actual.room.slots - sign, dimms=tuple(dimms))
+            live = replace(actual.live, memory=actual.live.memory + sign * step.value.size)
+            actual = replace(actual, live=live, room=room)
         else:
             actual = replace(actual, live=apply_live(actual.live, step))
     return actual
@@ -239,9 +262,10 @@ def test_nothing_to_do():
     assert vm_diff.diff(running(), wanted()) == vm_diff.Plan()
 
 
-def test_memory_of_a_running_guest_waits_for_its_restart():
+def test_memory_of_a_small_running_guest_waits_for_its_restart():
     plan = vm_diff.diff(running(), wanted(make(memory=2048)))
-    assert (ops(plan), plan.pending) == (["define"], ("memory",))
+    words = "memory 1M -> 2M (a guest started with less than 1G has no room for more)"
+    assert (ops(plan), plan.pending) == (["define"], (words,))
 
 
 def test_a_guest_killed_behind_our_back_is_started_again():

@@ -97,6 +97,14 @@ def reboot(context: Context, names: list[str], *, force: bool = False) -> list[V
     return change(context, "reboot", names, edit, patience(0 if force else None))
 
 
+def restart_pending(context: Context, vm_ids: list[str]) -> list[Vm]:
+    """Restart those of the VMs that run and have something that waits for their next start; returns them."""
+    with context.inventory.read() as db:
+        found = [db.get(Vm, vm_id) for vm_id in vm_ids]
+    waiting = [vm.id for vm in found if vm and vm.pending and vm.power == "Running" and vm.state == "Running"]
+    return reboot(context, waiting) if waiting else []
+
+
 def destroy(context: Context, names: list[str]) -> list[Vm]:
     """Stop VMs at once and put them aside: disks and addresses stay, `recover` brings them back, `delete` ends them."""
 

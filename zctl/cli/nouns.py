@@ -44,8 +44,8 @@ def noun_app(noun: str) -> typer.Typer:
         add_command(
             app,
             "update",
-            bound(update, cls),
-            update_parameters(cls),
+            bound(getattr(special, "update", update), cls),
+            [*update_parameters(cls), *getattr(special, "UPDATE_OPTIONS", [])],
             mutating=True,
             help=f"Change one {noun} in place.",
         )
@@ -232,6 +232,12 @@ def show(call: Call, cls: type[Resource], name: str) -> None:
 
 def update(call: Call, cls: type[Resource], target: str, **values: Any) -> None:
     """Change a resource."""
+    row, words = make_changes(call, cls, target, values)
+    report(call, cls, row, words)
+
+
+def make_changes(call: Call, cls: type[Resource], target: str, values: dict[str, Any]) -> tuple[Resource, str]:
+    """Change a resource by the options given; returns it, and what became of it in words."""
     from zctl.actions import crud
     from zctl.cli.output import size_columns, text_of
 
@@ -245,17 +251,10 @@ def update(call: Call, cls: type[Resource], target: str, **values: Any) -> None:
     row, changes = crud.update(call.context(), cls, target, given, tags)
     sizes = size_columns(cls)
     if not changes:
-        report(call, cls, row, "unchanged: it is like that already")
-        return
-    report(
-        call,
-        cls,
-        row,
-        "updated: "
-        + ", ".join(
-            f"{key} {text_of(old, key in sizes) or '-'} -> {text_of(new, key in sizes) or '-'}"
-            for key, (old, new) in changes.items()
-        ),
+        return row, "unchanged: it is like that already"
+    return row, "updated: " + ", ".join(
+        f"{key} {text_of(old, key in sizes) or '-'} -> {text_of(new, key in sizes) or '-'}"
+        for key, (old, new) in changes.items()
     )
 
 

@@ -321,7 +321,9 @@ class Vm(Resource, table=True):
         else:
             self.state = observed.get("state") or "Unknown"
         if "pending" in observed:
-            self.pending = sorted({"cpus" if word == "vcpus" else word for word in observed["pending"]})
+            self.pending = [f"{words} at the next start" for words in observed["pending"]]
+        elif self.state == "Stopped":
+            self.pending = []  # a guest that does not run waits for nothing
 
 
 def _disks(snapshot: Snapshot, vm: Vm) -> list[hoststate.Disk]:

@@ -1,20 +1,46 @@
-"""zctl vm start, stop, reboot, destroy, recover, console."""
+"""zctl vm update, start, stop, reboot, destroy, recover, console."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+from typing import Annotated, Any
 
 import typer
 
 from zctl.cli.call import Call, add_command
 from zctl.cli.complete import names_of
-from zctl.cli.nouns import report
+from zctl.cli.nouns import make_changes, report
+from zctl.resources.base import Resource
 from zctl.resources.vm import Vm
 
 Names = Annotated[
     list[str], typer.Argument(help="Names, or beginnings of UUIDs.", autocompletion=names_of("vm"), show_default=False)
 ]
 Force = Annotated[bool, typer.Option("--force", help="Do not wait for the guest.")]
+UPDATE_OPTIONS = [
+    inspect.Parameter(
+        "restart",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[
+            bool, typer.Option("--restart", help="Restart it at once when something waits for its next start.")
+        ],
+    )
+]
+
+
+def update(call: Call, cls: type[Resource], target: str, restart: bool, **values: Any) -> None:
+    """Change a VM while it runs as far as that goes, and say what waits for its next start."""
+    from zctl.actions import vms
+
+    row, words = make_changes(call, cls, target, values)
+    assert isinstance(row, Vm)
+    if restart and not call.dry_run:
+        for restarted in vms.restart_pending(call.context(resume=False), [row.id]):
+            row, words = restarted, f"{words}; restarted"
+    report(call, Vm, row, words)
+    if row.pending and not call.dry_run:
+        call.done(f"waits: {'; '.join(row.pending)} (zctl vm reboot {row.name})")
 
 
 def tell(call: Call, vms: list[Vm], what: str) -> None:

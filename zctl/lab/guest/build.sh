@@ -30,7 +30,7 @@ for library in $(ldd $root/bin/inetd | grep -o '/lib[^ ]*' | sort -u); do
     cp "$library" "$root/$library"
 done
 cd /build/files
-install -m 755 rc nics dhcp userdata page $root/etc/
+install -m 755 rc nics hotplug dhcp userdata page $root/etc/
 install -m 644 inittab profile inetd.conf $root/etc/
 printf 'echo 7/tcp\necho 7/udp\n' >$root/etc/services
 printf 'tcp 6 TCP\nudp 17 UDP\n' >$root/etc/protocols
