@@ -19,6 +19,7 @@ COMMANDS = {
     "init": "Make the inventory, or bring its schema up to date.",
     "lab": "Throwaway real hosts for trying zctl and for tests.",
     "refresh": "Read the state of VMs back from the hosts.",
+    "render": "Write what a run would do as a folder for ansible-playbook.",
     "version": "Print the version.",
     "wait": "Wait until a resource is in a state, or a VM answers.",
 }
