@@ -54,7 +54,8 @@ class InventoryModule(BaseInventoryPlugin):
             hosts = read(self.get_option("db"))
         except ZctlError as error:
             raise AnsibleParserError(str(error)) from error
-        self.inventory.add_group("zctl")
+        for group in ("zctl", "kvm", "qemu"):
+            self.inventory.add_group(group)  # there also without hosts, so that patterns with them are known
         for host in hosts:
             self.add(host)
 

@@ -14,6 +14,8 @@ from zctl.run.render import EARLY_REMOVAL, render_playbook, run_variables
 from zctl.run.values import HostRun
 
 EVERY_HOST = "zctl"
+ALWAYS = (EVERY_HOST, "kvm", "qemu")
+"""Groups that are there also without hosts, so that a pattern with them is never an unknown one."""
 PLAYBOOK = "site.yml"
 # Ansible fills in where the folder lies, so that it can be moved; ssh wants the quotes for a path with spaces.
 KNOWN_HOSTS = Path('"{{ inventory_dir }}/../known_hosts"')
@@ -38,6 +40,11 @@ pipelining = True
 ssh_args = -o ControlMaster=auto -o ControlPersist=60s
 retries = 2
 """
+LINT = """\
+# The collection is zctl's and is checked there.
+exclude_paths:
+  - collections/
+"""
 README = """\
 # Hosts of a zctl inventory, for Ansible
 
@@ -55,20 +62,33 @@ class Plain(str):
     __slots__ = ()
 
 
+class Folded(str):
+    """A line too long for one."""
+
+    __slots__ = ()
+
+
 class Dumper(yaml.SafeDumper):
-    """YAML for people and for git: no anchors, one line for each value, texts with braces marked as plain."""
+    """YAML for people and for git: no anchors, lists indented, texts with braces marked as plain."""
 
     def ignore_aliases(self, _data: Any) -> bool:
         """Write what is there twice twice."""
         return True
 
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Lists lie deeper than their key, as ansible-lint wants them."""
+        del indentless
+        super().increase_indent(flow, False)
 
-Dumper.add_representer(Plain, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style="'"))
+
+Dumper.add_representer(Plain, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style='"'))
+Dumper.add_representer(Folded, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style=">"))
 
 
 def folder_files(hosts: list[tuple[HostRun, tuple[str, ...]]], forks: int) -> dict[str, bytes]:
     """Each file's path in the folder with its content; `hosts` are what would run with the groups of each host."""
     texts = {
+        ".ansible-lint": LINT,
         "README.md": README,
         "ansible.cfg": SETTINGS.format(forks=forks),
         "known_hosts": known_hosts([run.connection for run, _groups in hosts]),
@@ -82,19 +102,20 @@ def folder_files(hosts: list[tuple[HostRun, tuple[str, ...]]], forks: int) -> di
 
 def render_groups(hosts: list[tuple[HostRun, tuple[str, ...]]]) -> str:
     """The inventory: all hosts, and in which groups they are."""
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, dict[str, Any]] = {name: {} for name in ALWAYS}
     for run, names in hosts:
         for name in names:
-            groups.setdefault(name, {"hosts": {}})["hosts"][run.connection.name] = {}
+            groups.setdefault(name, {}).setdefault("hosts", {})[run.connection.name] = {}
     return to_yaml({"all": {"children": {name: groups[name] for name in sorted(groups)}}})
 
 
 def render_variables(run: HostRun) -> str:
     """One host's variables: how to reach it, and its state by concern."""
     reach = host_variables(run.connection, KNOWN_HOSTS, own_socket=False)
-    given = {key: value for key, value in reach.items() if key != "ansible_ssh_common_args"}
-    ours = {key: value for key, value in reach.items() if key not in given}
-    return to_yaml({**plain(given), **ours, **plain(run_variables(run))})
+    options = reach.pop("ansible_ssh_common_args", None)
+    # The one template among the variables: where the folder lies.
+    ours = {"ansible_ssh_common_args": Folded(options)} if options else {}
+    return to_yaml({**plain(reach), **ours, **plain(run_variables(run))})
 
 
 def plain(value: Any) -> Any:
@@ -110,9 +131,8 @@ def plain(value: Any) -> Any:
 
 def to_yaml(value: Any) -> str:
     """The value in the order it is given."""
-    return yaml.dump(
-        value, Dumper=Dumper, explicit_start=True, sort_keys=False, allow_unicode=True, width=10000, indent=2
-    )
+    text: str = yaml.dump(value, Dumper=Dumper, explicit_start=True, sort_keys=False, allow_unicode=True, width=120)
+    return text
 
 
 def collection_files() -> dict[str, bytes]:
