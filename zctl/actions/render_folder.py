@@ -11,9 +11,9 @@ from zctl.errors import Misuse, Refused
 from zctl.resources.host import Host
 from zctl.resources.lookup import find
 from zctl.run.eject import eject
-from zctl.run.folder import PLAYBOOK, folder_files
+from zctl.run.folder import ALWAYS, PLAYBOOK, folder_files
 
-ANSIBLES_OWN = {"all", "ungrouped"}
+ANSIBLES_OWN = ("all", "ungrouped")
 ENDINGS = (".yml", ".yaml", ".json")
 
 
@@ -54,7 +54,7 @@ def render_folder(context: Context, folder: Path, names: list[str], *, force: bo
 
 def refuse_names(found: list[Member]) -> None:
     """Raises Refused for a host that Ansible would take for a group, or give another's variables."""
-    groups = ANSIBLES_OWN.union(*(member.groups for member in found))
+    groups = {*ANSIBLES_OWN, *ALWAYS}.union(*(member.groups for member in found))
     names = {member.name for member in found}
     for name in sorted(names):
         twin = next((name.removesuffix(end) for end in ENDINGS if name.removesuffix(end) in names - {name}), "")
