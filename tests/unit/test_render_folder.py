@@ -23,7 +23,7 @@ from zctl.plan.hoststate import CONCERNS
 from zctl.resources.host import Host
 from zctl.run import eject as ejecting
 from zctl.run.eject import MARKER, eject
-from zctl.run.render import EARLY_REMOVAL, render_playbook
+from zctl.run.folder import render_site
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -135,7 +135,7 @@ def test_ansible_lint_finds_nothing(folder: Path) -> None:
 def test_site_yml_of_the_checkout_has_the_same_plays() -> None:
     """Only its comments differ, so that both tell the same."""
     plays = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
-    assert plays == yaml.safe_load(render_playbook([EARLY_REMOVAL, *CONCERNS], "zctl"))
+    assert plays == yaml.safe_load(render_site())
 
 
 def test_hosts_are_chosen_by_name_and_maintenance_is_left_out(cloud: Zctl, tmp_path: Path) -> None:
@@ -213,14 +213,14 @@ def test_foreign_folders_are_refused(cloud: Zctl, tmp_path: Path) -> None:
 def test_force_keeps_what_others_added(cloud: Zctl, folder: Path) -> None:
     """Hosts that are gone leave, unless their file was changed; other people's files stay, and are not overwritten."""
     assert "--force" in cloud.fails("render", str(folder))
-    mine = {".git/config": "g", "group_vars/all.yml": "a: 1\n", "inventory/host_vars/h1/more.yml": "b: 2\n"}
+    mine = {".git/config": "g", "group_vars/all.yml": "a: 1\n", "inventory/host_vars/h9.yml": "b: 2\n"}
     for path, text in mine.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     (folder / "site.yml").write_text("changed by hand")
     cloud.ok("render", str(folder), "--force", "--host", "h1")
     assert not (folder / "inventory/host_vars/h2.yml").exists()
-    assert (folder / "site.yml").read_text() == render_playbook([EARLY_REMOVAL, *CONCERNS], "zctl")
+    assert (folder / "site.yml").read_text() == render_site()
     assert all((folder / path).read_text() == text for path, text in mine.items())
     (folder / "inventory/host_vars/h2.yml").write_text("mine")
     before = files_of(folder)

@@ -93,11 +93,16 @@ def folder_files(hosts: list[tuple[HostRun, tuple[str, ...]]], forks: int) -> di
         "ansible.cfg": SETTINGS.format(forks=forks),
         "known_hosts": known_hosts([run.connection for run, _groups in hosts]),
         "inventory/hosts.yml": render_groups(hosts),
-        PLAYBOOK: render_playbook([EARLY_REMOVAL, *CONCERNS], EVERY_HOST),
+        PLAYBOOK: render_site(),
     }
     for run, _groups in hosts:
         texts[f"inventory/host_vars/{run.connection.name}.yml"] = render_variables(run)
     return collection_files() | {path: text.encode() for path, text in texts.items()}
+
+
+def render_site() -> str:
+    """The playbook for people: everything on every host."""
+    return render_playbook([EARLY_REMOVAL, *CONCERNS], EVERY_HOST, by_hand=True)
 
 
 def render_groups(hosts: list[tuple[HostRun, tuple[str, ...]]]) -> str:

@@ -20,8 +20,11 @@ GUESTS = (EARLY_REMOVAL, "storage", "l3_services", "vm")
 STEPS = (EARLY_REMOVAL, *CONCERNS, PROBE)
 
 
-def render_playbook(steps: list[str], hosts: str = "all") -> str:
-    """The playbook that applies the steps in order, each on the hosts that need it. `hosts` is Ansible's pattern."""
+def render_playbook(steps: list[str], hosts: str = "all", *, by_hand: bool = False) -> str:
+    """The playbook that applies the steps in order, each on the hosts that need it. `hosts` is Ansible's pattern.
+
+    `by_hand`: nobody but Ansible looks at the results, so the playbook itself fails in the end for those that failed.
+    """
     environment = Environment(  # noqa: S701 - YAML of fixed words, no HTML
         loader=FileSystemLoader(PLAYBOOKS),
         undefined=StrictUndefined,
@@ -32,7 +35,7 @@ def render_playbook(steps: list[str], hosts: str = "all") -> str:
     ordered = [step for step in STEPS if step in steps]
     guests = [step for step in ordered if step in GUESTS]
     template = environment.get_template("converge.yml.j2")
-    return template.render(hosts=hosts, steps=ordered, guests=guests, removal=EARLY_REMOVAL)
+    return template.render(hosts=hosts, by_hand=by_hand, steps=ordered, guests=guests, removal=EARLY_REMOVAL)
 
 
 def untemplated(value: Any) -> Any:
