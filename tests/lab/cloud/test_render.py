@@ -37,8 +37,8 @@ def folder(tmp_path: Path, no_vms: Cloud) -> Iterator[Path]:
     assert not Path("/tmp/rendered").exists()
 
 
-def run(argv: list[str], where: Path, environment: dict[str, str]) -> str:
-    """An Ansible program's output."""
+def run(argv: list[str], where: Path, environment: dict[str, str], code: int = 0) -> str:
+    """An Ansible program's output, after it has ended with that code."""
     plain = {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": os.environ["HOME"], "ANSIBLE_NOCOLOR": "1"}
     done = subprocess.run(
         [str(BIN / argv[0]), *argv[1:]],
@@ -48,16 +48,16 @@ def run(argv: list[str], where: Path, environment: dict[str, str]) -> str:
         capture_output=True,
         stdin=subprocess.DEVNULL,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
 
-def in_folder(folder: Path, *argv: str) -> str:
+def in_folder(folder: Path, *argv: str, code: int = 0) -> str:
     """A program in the folder, where importing zctl fails."""
     bar = folder.parent / "no zctl"
     bar.mkdir(exist_ok=True)
     (bar / "zctl.py").write_text("raise ImportError('zctl is not installed')\n")
-    return run(list(argv), folder, {"PYTHONPATH": str(bar)})
+    return run(list(argv), folder, {"PYTHONPATH": str(bar)}, code)
 
 
 def in_checkout(cloud: Cloud, program: str, *words: str) -> str:
@@ -81,7 +81,7 @@ def told_by_zctl(cloud: Cloud, tmp_path: Path) -> Told:
     results = execute(runs, context.run_settings(check=True), context.watch)
     found: Told = {}
     for host in results.values():
-        assert host.ok, host
+        assert not (host.unreachable or host.failure), host
         note(found, host.host, [vars(entry) for entry in host.results])
     return found
 
@@ -132,6 +132,25 @@ def test_the_folder_tells_and_mends_what_zctl_would(folder: Path, no_vms: Cloud,
     assert changed(in_folder(folder, *playbook, "--check", "--diff")) == dict.fromkeys(hosts, 0)
     assert told_by_zctl(cloud, tmp_path) == {}
     assert cloud.domains("h1")["z-web-1"] == "running"
+
+
+def test_one_failure_does_not_hide_other_differences(folder: Path, no_vms: Cloud, tmp_path: Path) -> None:
+    """As in zctl's own run the other concerns go on, and the run fails in the end, naming what failed."""
+    cloud, playbook = no_vms, ("ansible-playbook", "site.yml")
+    cloud.lab.ssh("h1", "virsh destroy z-web-1; ip link set data0 nomaster down; ip link set data0 name away0")
+    try:
+        said = in_folder(folder, *playbook, "--check", "--diff", "-v", code=2)
+        wanted = told_by_zctl(cloud, tmp_path)
+        assert told_by_ansible(said) == wanted and set(wanted) == {"h1"}
+        assert {("l2-network", "failed"), ("vm", "changed")} <= {
+            (kind, result) for (kind, _uuid), (result, _reason) in wanted["h1"].items()
+        }
+        failed = [reason for result, reason in wanted["h1"].values() if result == "failed"]
+        assert all(f': {reason}"' in said for reason in failed), said
+    finally:
+        cloud.lab.ssh("h1", "ip link set away0 name data0; ip link set data0 up")
+    in_folder(folder, *playbook)
+    assert told_by_zctl(cloud, tmp_path) == {}
 
 
 def diffs(output: str) -> list[str]:
