@@ -280,5 +280,5 @@ def test_a_killed_render_does_not_pass_for_a_whole_one(
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     """A file where a folder must be, with the words what to do."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(Refused, match="cannot be written"):
+    with pytest.raises(Refused, match="cannot be read and written"):
         eject(tmp_path / "file" / "out", {"site.yml": b""}, "site.yml", force=False)

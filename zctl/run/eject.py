@@ -19,13 +19,25 @@ def eject(folder: Path, files: dict[str, bytes], last: str, *, force: bool) -> i
     """Make the folder hold these files; returns how many were written or removed.
 
     `last` is what makes the folder usable: it goes first and comes last, so that what a kill leaves does not run.
-    Raises Refused when the folder is not one that a render may write into.
+    Raises Refused when the folder is not one that a render may write into, or cannot be written.
     """
-    known = inspect(folder, force=force)
+    try:
+        known = inspect(folder, force=force)
+        return bring(folder, files, known, last)
+    except OSError as error:
+        raise Refused(
+            f"it cannot be read and written: {error.strerror or error}",
+            resource=f"folder {folder}",
+            remedy="mend that, then the same command, with --force if files are there already",
+        ) from None
+
+
+def bring(folder: Path, files: dict[str, bytes], known: Known, last: str) -> int:
+    """Write what has changed, remove what is no longer wanted; `known` is what earlier renders wrote."""
     wanted = {path: digest(content) for path, content in files.items()}
     for path in {*wanted, *known}:
         refuse_links(folder, path)
-    for path in wanted.keys() - known.keys():
+    for path in sorted(wanted.keys() - known.keys()):
         if (folder / path).exists():
             raise Refused(
                 "it was not written by zctl render, which needs that name",
@@ -34,50 +46,34 @@ def eject(folder: Path, files: dict[str, bytes], last: str, *, force: bool) -> i
             )
     stale = sorted(path for path in known.keys() - wanted.keys() if is_same(folder / path, known[path]))
     changed = sorted(path for path, mark in wanted.items() if not is_same(folder / path, mark))
-    if not (stale or changed) and known == wanted and read_marker(folder)[1]:
+    if not (stale or changed) and read_marker(folder) == (wanted, True):
         return 0
-    try:
-        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-        write_marker(folder, known | wanted, whole=False)
-        (folder / last).unlink(missing_ok=True)
-        for path in stale:
-            remove(folder, path)
-        for path in sorted({*changed, last}, key=lambda path: (path == last, path)):
-            write(folder, path, files[path])
-        write_marker(folder, wanted, whole=True)
-    except OSError as error:
-        raise Refused(
-            f"it cannot be written: {error.strerror or error}",
-            resource=f"folder {folder}",
-            remedy="mend that, then the same command with --force",
-        ) from None
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    write_marker(folder, known | wanted, whole=False)
+    (folder / last).unlink(missing_ok=True)
+    for path in stale:
+        remove(folder, path)
+    for path in sorted({*changed, last}, key=lambda path: (path == last, path)):
+        write(folder, path, files[path])
+    write_marker(folder, wanted, whole=True)
     return len(stale) + len(changed)
 
 
 def inspect(folder: Path, *, force: bool) -> Known:
     """What an earlier render wrote there. Raises Refused unless the folder is new, empty, or ours and `force`."""
-    label = f"folder {folder}"
+    label, remedy = f"folder {folder}", "name a folder that is empty or not there yet"
     if not folder.exists() and not folder.is_symlink():
         return {}
     if not folder.is_dir():
-        raise Refused("it is not a folder", resource=label, remedy="name one that is empty or not there yet")
-    try:
-        if folder.stat().st_mode & 0o002:
-            # Ansible ignores an ansible.cfg in such a folder, and anybody could change what runs as root on the hosts.
-            raise Refused("everybody can write into it", resource=label, remedy=f"chmod o-w {folder}")
-        if not any(folder.iterdir()):
-            return {}
-        known, whole = read_marker(folder)
-    except OSError as error:
-        raise Refused(
-            f"it cannot be read: {error.strerror}", resource=label, remedy="mend that, or name another folder"
-        ) from None
+        raise Refused("it is not a folder", resource=label, remedy=remedy)
+    if folder.stat().st_mode & 0o002:
+        # Ansible ignores an ansible.cfg in such a folder, and anybody could change what runs as root on the hosts.
+        raise Refused("everybody can write into it", resource=label, remedy=f"chmod o-w {folder}")
+    if not any(folder.iterdir()):
+        return {}
+    known, whole = read_marker(folder)
     if known is None:
-        raise Refused(
-            "it holds other things than a render",
-            resource=label,
-            remedy="name a folder that is empty or not there yet",
-        )
+        raise Refused("it holds other things than a render", resource=label, remedy=remedy)
     if not force:
         state = "it has been rendered before" if whole else "an earlier render of it did not come to its end"
         raise Refused(state, resource=label, remedy="--force renders it anew; files that you added stay")

@@ -8,12 +8,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab.cloud.test_vm import create
 from tests.lab.cloud.zctl import Cloud
 from zctl.actions.ansible_inventory import members
 from zctl.actions.context import Context
@@ -30,7 +30,8 @@ Told = dict[str, dict[tuple[str, str], tuple[str, str]]]
 @pytest.fixture
 def folder(tmp_path: Path, no_vms: Cloud) -> Iterator[Path]:
     """A rendered folder of a cloud with one VM on its first host, in a path that needs quotes."""
-    create(no_vms, "web-1", "--host", "h1", "--description", "{{ lookup('pipe', 'touch /tmp/rendered') }}")
+    like = ("--image", "tiny", "--instance-offering", "small", "--network", "flat", "--host", "h1")
+    no_vms.ok("vm", "create", "web-1", *like, "--description", "{{ lookup('pipe', 'touch /tmp/rendered') }}")
     made = tmp_path / "my cloud"
     no_vms.ok("render", str(made))
     yield made
@@ -158,23 +159,24 @@ def diffs(output: str) -> list[str]:
     return sorted(line for line in output.splitlines() if line[:1] in "+-@" and not line.startswith(("+++", "---")))
 
 
-@pytest.mark.parametrize("way", ["rendered", "dynamic"])
-def test_patterns_choose_by_zone_cluster_and_virtualization(folder: Path, no_vms: Cloud, way: str) -> None:
-    """Zones, clusters, kvm and qemu are groups that Ansible's patterns combine."""
+def test_patterns_choose_by_zone_cluster_and_virtualization(cloud: Cloud, tmp_path: Path) -> None:
+    """Zones, clusters, kvm and qemu are groups that Ansible's patterns combine, in the folder and in the checkout."""
+    folder = tmp_path / "out"
+    cloud.ok("render", str(folder))
+    hosts = sorted(host.name for host in cloud.lab.hosts)
+    kinds = {row["virtualization"] for row in cloud.rows("host")}
+    for ansible in (partial(in_folder, folder), partial(in_checkout, cloud)):
+        graph = ansible("ansible-inventory", "--graph")
+        assert all(f"@{group}:" in graph for group in ("zone_z1", "cluster_c1", "kvm", "qemu"))
+        for kind in ("kvm", "qemu"):
+            listed = listed_hosts(ansible("ansible", f"zone_z1:&{kind}", "--list-hosts"))
+            assert listed == (hosts if kind in kinds else [])
+        assert listed_hosts(ansible("ansible", "cluster_c1:!h1", "--list-hosts")) == hosts[1:]
 
-    def ansible(*argv: str) -> str:
-        """The program in the one or the other place."""
-        return in_folder(folder, *argv) if way == "rendered" else in_checkout(no_vms, *argv)
 
-    graph = ansible("ansible-inventory", "--graph")
-    assert all(f"@{group}:" in graph for group in ("zone_z1", "cluster_c1", "kvm", "qemu"))
-    hosts = sorted(host.name for host in no_vms.lab.hosts)
-    kinds = {row["virtualization"] for row in no_vms.rows("host")}
-    for kind in ("kvm", "qemu"):
-        listed = re.findall(r"^    (\w+)$", ansible("ansible", f"zone_z1:&{kind}", "--list-hosts"), re.MULTILINE)
-        assert sorted(listed) == (hosts if kind in kinds else [])
-    listed = re.findall(r"^    (\w+)$", ansible("ansible", "cluster_c1:!h1", "--list-hosts"), re.MULTILINE)
-    assert sorted(listed) == hosts[1:]
+def listed_hosts(output: str) -> list[str]:
+    """The hosts that --list-hosts names."""
+    return sorted(re.findall(r"^    (\w+)$", output, re.MULTILINE))
 
 
 def test_a_deleted_vm_that_waits_for_its_host_is_in_the_difference(folder: Path, no_vms: Cloud, tmp_path: Path) -> None:
