@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible.utils.unsafe_proxy import wrap_var
@@ -56,16 +54,16 @@ class InventoryModule(BaseInventoryPlugin):
             hosts = read(self.get_option("db"))
         except ZctlError as error:
             raise AnsibleParserError(str(error)) from error
-        self.inventory.add_group("zctl")
+        for group in ("zctl", "kvm", "qemu"):
+            self.inventory.add_group(group)  # there also without hosts, so that patterns with them are known
         for host in hosts:
             self.add(host)
 
     def add(self, host: dict) -> None:
-        """Add one host to its groups."""
+        """Add one host to its groups; zctl has made their names legal."""
         self.inventory.add_host(host["name"], group="zctl")
         for group in host["groups"]:
-            safe = re.sub(r"\W", "_", group)
-            self.inventory.add_group(safe)
-            self.inventory.add_child(safe, host["name"])
+            self.inventory.add_group(group)
+            self.inventory.add_child(group, host["name"])
         for name, value in host["variables"].items():
             self.inventory.set_variable(host["name"], name, wrap_var(value))

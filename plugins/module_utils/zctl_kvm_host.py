@@ -78,7 +78,9 @@ def converge(state: Json, host: Json, read_only: bool, check: bool, require_pack
         problems.append(f"packages are missing: {', '.join(missing)}; the role kvm_host installs them")
     observed["problems"] = problems
     result, reason = _outcome(problems, done, missing, read_only)
+    words = "" if read_only else "".join(f"{text}\n" for text in [*_package_words(missing), *done])
     return {
+        "diff": [{"before_header": "host", "after_header": "host", "before": "", "after": words}] if words else [],
         "changed": result == "changed" or (bool(done) and change),
         "results": [results.result("host", host, result, reason, differences, **observed)],
         "foreign_things": [],
@@ -87,13 +89,17 @@ def converge(state: Json, host: Json, read_only: bool, check: bool, require_pack
     }
 
 
+def _package_words(missing: list[str]) -> list[str]:
+    return [f"packages to install: {', '.join(missing)}"] if missing else []
+
+
 def _outcome(problems: list[str], done: list[str], missing: list[str], read_only: bool) -> tuple[str, str]:
     if problems:
         return "unchanged" if read_only else "failed", "; ".join(problems)
     if read_only:
         return "unchanged", f"only read; would do: {', '.join(done)}" if done else "only read"
     if missing:
-        return "changed", f"packages to install: {', '.join(missing)}"
+        return "changed", _package_words(missing)[0]
     if done:
         return "changed", ", ".join(done)
     return "unchanged", "already as wanted"

@@ -93,7 +93,8 @@ def _converge(host: vm_apply.Host, request: Request, found: dict[str, vm_host.Fo
         "results": results,
         "observed": [_domain_words(domain) for domain in ours],
         "foreign_things": foreign_things(request, after),
-        "diff": [_diff_words(work) for _vm, work in works if work.plan.steps and not work.error],
+        "diff": [_diff_words(work) for _vm, work in works if work.plan.steps and not work.error]
+        + [_diff_words(work) for _vm, work in removals if work.handle and not work.error],
     }
 
 
@@ -210,19 +211,20 @@ def _domain_words(domain: vm_host.Found) -> Json:
 
 
 def _diff_words(work: vm_apply.Work) -> Json:
-    """Before and after of one VM, for --diff."""
-    assert work.desired is not None
-    before: Json = {}
-    if work.found:
-        actual = work.found.actual
+    """Before and after of one VM, for --diff; there is no after for one that is removed."""
+    before, after = {}, {}
+    actual = work.found.actual if work.found else None
+    if actual:
         before = {**asdict(actual.spec), "state": actual.state, "autostart": actual.autostart}
-    after = {**asdict(work.desired.spec), "state": work.desired.state, "autostart": work.desired.autostart}
-    if work.found:
-        after["domain"] = work.found.domain
-    header = f"vm {work.name}"
+    if work.desired:
+        after = {**asdict(work.desired.spec), "state": work.desired.state, "autostart": work.desired.autostart}
+        if work.found:
+            after["domain"] = work.found.domain
+    words = vm_diff.describe(actual, work.plan) if work.desired else "domain removed"
+    texts = [json.dumps(entry, indent=1, sort_keys=True) + "\n" if entry else "" for entry in (before, after)]
     return {
-        "before_header": header,
-        "after_header": header,
-        "before": json.dumps(before, indent=1, sort_keys=True) + "\n" if before else "",
-        "after": json.dumps(after, indent=1, sort_keys=True) + "\n",
+        "before_header": f"vm {work.name}",
+        "after_header": f"vm {work.name}: {words}",
+        "before": texts[0],
+        "after": texts[1],
     }

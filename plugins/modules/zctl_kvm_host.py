@@ -48,8 +48,8 @@ attributes:
     description: Reports what it would do.
     support: full
   diff_mode:
-    description: Has no diff.
-    support: none
+    description: Shows what the host lacks.
+    support: full
 """
 
 EXAMPLES = r"""

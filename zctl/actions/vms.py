@@ -183,11 +183,3 @@ def change_volume(context: Context, verb: str, name: str, edit: Callable[[Sessio
         job = jobs.begin(db, context, verb, [volume], scope_of(db, [volume, vm]), undo=[])
     jobs.carry_out(context, job)
     return fresh(context, volume)
-
-
-def restart_pending(context: Context, ids: list[str]) -> list[Vm]:
-    """Restart those of the running VMs for which a change waits for the next start."""
-    with context.inventory.read() as db:
-        rows = [db.get(Vm, key) for key in ids]
-    names = [row.name for row in rows if row is not None and row.pending and row.power == "Running"]
-    return reboot(context, sorted(set(names))) if names else []

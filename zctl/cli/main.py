@@ -21,6 +21,7 @@ COMMANDS = {
     "lab": "Throwaway real hosts for trying zctl and for tests.",
     "plan": "Say what an apply would change, or how hosts differ from the inventory.",
     "refresh": "Read the state of VMs back from the hosts.",
+    "render": "Write what a run would do as a folder for ansible-playbook.",
     "version": "Print the version.",
     "wait": "Wait until a resource is in a state, or a VM answers.",
 }

@@ -1,4 +1,4 @@
-"""Commands that belong to no noun: init, refresh, wait, version."""
+"""Commands that belong to no noun: init, refresh, render, wait, version."""
 
 from __future__ import annotations
 
@@ -43,6 +43,26 @@ def refresh(
         raise HostError("could not be read", resource=f"host {', '.join(problems)}", remedy="zctl host check NAME")
 
 
+def render(
+    call: Call,
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="New or empty folder.", show_default=False)],
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--host", help="Only this host; may be repeated.", autocompletion=names_of("host")),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write a folder anew that was rendered before.")] = False,
+) -> None:
+    """Write what a run would do as a folder that ansible-playbook runs without zctl. Contacts no host."""
+    from pathlib import Path
+
+    from zctl.actions.render_folder import render_folder
+
+    done = render_folder(call.context(resume=False), Path(folder), host or [], force=force)
+    call.done(
+        f"folder {folder}: {len(done.hosts)} hosts, {done.written} files changed; its README.md says how to run it"
+    )
+
+
 def wait(
     call: Call,
     noun: Annotated[str, typer.Argument(help="Resource type, such as vm.", show_default=False)],
@@ -67,6 +87,7 @@ def apps() -> dict[str, typer.Typer]:
         ("version", version, False),
         ("init", init, False),
         ("refresh", refresh, False),
+        ("render", render, False),
         ("wait", wait, False),
     ):
         app = typer.Typer(

@@ -99,15 +99,17 @@ def ssh_options(connection: Connection, known_hosts_file: Path) -> list[str]:
     ]
 
 
-def host_variables(connection: Connection, known_hosts_file: Path) -> dict[str, Any]:
-    """Ansible's variables for reaching a host."""
+def host_variables(connection: Connection, known_hosts_file: Path, *, own_socket: bool = True) -> dict[str, Any]:
+    """Ansible's variables for reaching a host. Without `own_socket` Ansible chooses where connections are shared."""
     if connection.is_local:
         return {
             "ansible_connection": "local",
             "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_become": os.geteuid() != 0,
         }
-    options = [*ssh_options(connection, known_hosts_file), "-o", f"ControlPath={control_path(connection)}"]
+    options = ssh_options(connection, known_hosts_file)
+    if own_socket:
+        options += ["-o", f"ControlPath={control_path(connection)}"]
     variables: dict[str, Any] = {
         "ansible_host": connection.address,
         "ansible_port": connection.port,

@@ -20,8 +20,11 @@ GUESTS = (EARLY_REMOVAL, "storage", "l3_services", "vm")
 STEPS = (EARLY_REMOVAL, *CONCERNS, PROBE)
 
 
-def render_playbook(steps: list[str]) -> str:
-    """The playbook that applies the steps in order, each on the hosts that need it."""
+def render_playbook(steps: list[str], hosts: str = "all", *, by_hand: bool = False) -> str:
+    """The playbook that applies the steps in order, each on the hosts that need it. `hosts` is Ansible's pattern.
+
+    `by_hand`: nobody but Ansible looks at the results, so the playbook itself fails in the end for those that failed.
+    """
     environment = Environment(  # noqa: S701 - YAML of fixed words, no HTML
         loader=FileSystemLoader(PLAYBOOKS),
         undefined=StrictUndefined,
@@ -31,7 +34,8 @@ def render_playbook(steps: list[str]) -> str:
     )
     ordered = [step for step in STEPS if step in steps]
     guests = [step for step in ordered if step in GUESTS]
-    return environment.get_template("converge.yml.j2").render(steps=ordered, guests=guests, removal=EARLY_REMOVAL)
+    template = environment.get_template("converge.yml.j2")
+    return template.render(hosts=hosts, by_hand=by_hand, steps=ordered, guests=guests, removal=EARLY_REMOVAL)
 
 
 def untemplated(value: Any) -> Any:
@@ -45,15 +49,18 @@ def untemplated(value: Any) -> Any:
     return value
 
 
+def run_variables(run: HostRun) -> dict[str, Any]:
+    """What the roles read: the host's state, what of it to look at, and the steps."""
+    return {"zctl_state": run.state, "zctl_scope": run.scope, "zctl_steps": list(run.steps)}
+
+
 def render_inventory(runs: list[HostRun], known_hosts_file: Path) -> dict[str, Any]:
     """Ansible's inventory for the run. Hosts go by UUID, so that no name can be taken for a pattern or template."""
     hosts = {}
     for run in runs:
         hosts[run.connection.uuid] = {
             **untemplated(host_variables(run.connection, known_hosts_file)),
-            "zctl_state": untemplated(run.state),
-            "zctl_scope": run.scope,
-            "zctl_steps": list(run.steps),
+            **untemplated(run_variables(run)),
             "zctl_fail": False,
         }
     return {"all": {"hosts": hosts}}
