@@ -230,10 +230,13 @@ def remove(host: Host, work: Work) -> None:
     lv = host.libvirt
     if _is_active(host, work) and not force_off(host, work):
         return
+    adopted = bool(work.found and (work.found.mark or {}).get("adopted"))
+    keep_tpm = getattr(lv, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)  # since libvirt 8.9
     flags = (
         lv.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
         | lv.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-        | lv.VIR_DOMAIN_UNDEFINE_NVRAM
+        # what zctl did not make is data of its owner
+        | (lv.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | keep_tpm if adopted else lv.VIR_DOMAIN_UNDEFINE_NVRAM)
         | lv.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
     )
     if host.guarded(work, lambda: work.handle.undefineFlags(flags)):

@@ -182,7 +182,9 @@ class Vm(Resource, table=True):
         require_vm_room(db, self)
 
     def on_parent_delete(self, field: str) -> OnDelete:
-        """A host's running VMs keep it; stopped ones, and those of a host that is lost, may start elsewhere."""
+        """A host's running and adopted VMs keep it; stopped ones, and a lost host's, may start elsewhere."""
+        if field == "host_id" and self.adopted:
+            return "refuse"  # its disks and bridges are that host's
         if field == "host_id" and self.power == "Running" and self.state != "Unknown":
             return "refuse"
         return super().on_parent_delete(field)
@@ -216,7 +218,7 @@ class Vm(Resource, table=True):
                     boot=row.boot.split(","),
                     adopted=row.adopted,
                     state="Running" if row.power == "Running" else "Stopped",
-                    autostart=row.autostart and row.power == "Running",
+                    autostart=row.autostart and (row.adopted or row.power == "Running"),
                     stop_timeout=row.stop_timeout,
                     reboot=row.reboot_token,
                     disks=_disks(snapshot, row),
