@@ -124,6 +124,14 @@ def add_mapping(mark: ET.Element, disks: list[tuple[str, str]], nics: list[tuple
         ET.SubElement(mark, NIC, {"uuid": uuid, "mac": address})
 
 
+def without_namespace(mark: ET.Element) -> str:
+    """The mark as text for virDomainSetMetadata, which puts all of it into the namespace itself."""
+    plain = ET.fromstring(ET.tostring(mark))
+    for element in plain.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return ET.tostring(plain, encoding="unicode")
+
+
 def disk_element(path: str, kind: str, dev: str) -> ET.Element:
     """A disk as it was adopted, for plugging it out, and in again when it is a file or a device."""
     block = path.startswith("/dev/")

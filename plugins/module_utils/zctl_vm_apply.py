@@ -20,12 +20,14 @@ try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_facts as vm_facts
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_host as vm_host
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_spec as vm_spec
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_vm_adopted import without_namespace
 except ImportError:
     import zctl_vm_diff as vm_diff  # type: ignore[no-redef]
     import zctl_vm_errors as vm_errors  # type: ignore[no-redef]
     import zctl_vm_facts as vm_facts  # type: ignore[no-redef]
     import zctl_vm_host as vm_host  # type: ignore[no-redef]
     import zctl_vm_spec as vm_spec  # type: ignore[no-redef]
+    from zctl_vm_adopted import without_namespace  # type: ignore[no-redef]
 
 POLL = 0.2
 SHUTDOWN_AGAIN = 10.0  # a guest that is still booting ignores the first request
@@ -91,11 +93,9 @@ class Host:
         elif step.op == "start":
             work.handle.create()
         elif step.op == "mark":
-            mark = vm_spec.render_mark(step.value)
-            mark.tag = "vm"  # libvirt puts it into the namespace itself
             work.handle.setMetadata(
                 self.libvirt.VIR_DOMAIN_METADATA_ELEMENT,
-                ET.tostring(mark, encoding="unicode"),
+                without_namespace(vm_spec.render_mark(step.value)),
                 "zctl",
                 vm_spec.XMLNS,
                 self.libvirt.VIR_DOMAIN_AFFECT_CONFIG,
