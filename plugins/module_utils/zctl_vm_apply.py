@@ -105,7 +105,7 @@ class Host:
         """Ask the guest to let go of a device and wait; one that keeps it loses it at its next start."""
         work.handle.detachDeviceFlags(_device_xml(step), self.libvirt.VIR_DOMAIN_AFFECT_LIVE)
         deadline = time.monotonic() + DETACH_TIMEOUT
-        wanted = _alias(step)
+        wanted = _known_by(step)
         while time.monotonic() < deadline:
             if f"'{wanted}'" not in work.handle.XMLDesc(0):
                 return
@@ -116,7 +116,10 @@ class Host:
         work.left = [left for left in work.left if getattr(left.value, "uuid", None) != step.value.uuid]
 
 
-def _alias(step: vm_diff.Step) -> str:
+def _known_by(step: vm_diff.Step) -> str:
+    """The attribute by which a device is found in the running domain's XML."""
+    if step.value.adopted:
+        return str(step.value.dev if step.op.endswith("disk") else step.value.mac)
     prefix = vm_spec.DISK_ALIAS if step.op.endswith("disk") else vm_spec.NIC_ALIAS
     return prefix + step.value.uuid
 
