@@ -19,6 +19,7 @@ try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_errors as vm_errors
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_host as vm_host
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_owner as vm_owner
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_vm_adopted import follow, lost_device
 except ImportError:
     import zctl_results  # type: ignore[no-redef]
     import zctl_vm_apply as vm_apply  # type: ignore[no-redef]
@@ -27,6 +28,7 @@ except ImportError:
     import zctl_vm_errors as vm_errors  # type: ignore[no-redef]
     import zctl_vm_host as vm_host  # type: ignore[no-redef]
     import zctl_vm_owner as vm_owner  # type: ignore[no-redef]
+    from zctl_vm_adopted import follow, lost_device  # type: ignore[no-redef]
 
 URI = "qemu:///system"
 Json = dict[str, Any]
@@ -121,9 +123,21 @@ def _plan_vm(request: Request, vm: Json, found: dict[str, vm_host.Found], names:
     if clash:
         work.error, work.clash = clash.reason, True
         return work
+    if desired.spec.adopted and current is None:
+        work.error = (
+            "the adopted domain is gone from this host and zctl cannot make it anew; define it again from its XML"
+            " with 'virsh define', or delete the VM"
+        )
+        return work
+    lost = lost_device(desired.spec, current.actual.spec if current else None)
+    if lost and not request.read_only:
+        work.error = lost
+        return work
     work.plan = vm_diff.Plan() if request.read_only else vm_diff.diff(current.actual if current else None, desired)
     needed = {"start", "attach-disk"} & {step.op for step in work.plan.steps} or current is None
-    missing = [disk.path for disk in desired.spec.disks if needed and not os.path.exists(disk.path)]
+    disks = follow(desired.spec, current.actual.spec if current else None).disks
+    files = [disk.path for disk in disks if disk.path.startswith("/") or not disk.adopted]
+    missing = [path for path in files if needed and not os.path.exists(path)]
     # In check mode the storage's role has not made the files either.
     if missing and not (request.check or request.read_only):
         work.error = (

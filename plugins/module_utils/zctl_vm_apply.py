@@ -21,6 +21,7 @@ try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_host as vm_host
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_room as vm_room
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_spec as vm_spec
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_vm_adopted import without_namespace
 except ImportError:
     import zctl_vm_diff as vm_diff  # type: ignore[no-redef]
     import zctl_vm_errors as vm_errors  # type: ignore[no-redef]
@@ -28,6 +29,7 @@ except ImportError:
     import zctl_vm_host as vm_host  # type: ignore[no-redef]
     import zctl_vm_room as vm_room  # type: ignore[no-redef]
     import zctl_vm_spec as vm_spec  # type: ignore[no-redef]
+    from zctl_vm_adopted import without_namespace  # type: ignore[no-redef]
 
 POLL = 0.2
 SHUTDOWN_AGAIN = 10.0  # a guest that is still booting ignores the first request
@@ -99,11 +101,9 @@ class Host:
         elif step.op == "start":
             work.handle.create()
         elif step.op == "mark":
-            mark = vm_spec.render_mark(step.value)
-            mark.tag = "vm"  # libvirt puts it into the namespace itself
             work.handle.setMetadata(
                 self.libvirt.VIR_DOMAIN_METADATA_ELEMENT,
-                ET.tostring(mark, encoding="unicode"),
+                without_namespace(vm_spec.render_mark(step.value)),
                 "zctl",
                 vm_spec.XMLNS,
                 self.libvirt.VIR_DOMAIN_AFFECT_CONFIG,
@@ -136,7 +136,7 @@ class Host:
     def _detach(self, work: Work, step: vm_diff.Step) -> None:
         """Ask the guest to let go of a device and wait; one that keeps it loses it at its next start."""
         work.handle.detachDeviceFlags(_device_xml(step), self.libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        if self._is_gone(work, _alias(step)):
+        if self._is_gone(work, _known_by(step)):
             return
         what = f"disk {step.value.dev}" if step.op == "detach-disk" else f"nic {step.value.mac}"
         work.pending.append(f"removal of {what}")
@@ -144,7 +144,10 @@ class Host:
         work.left = [left for left in work.left if getattr(left.value, "uuid", None) != step.value.uuid]
 
 
-def _alias(step: vm_diff.Step) -> str:
+def _known_by(step: vm_diff.Step) -> str:
+    """The attribute by which a device is found in the running domain's XML."""
+    if step.value.adopted:
+        return str(step.value.dev if step.op.endswith("disk") else step.value.mac)
     prefix = vm_spec.DISK_ALIAS if step.op.endswith("disk") else vm_spec.NIC_ALIAS
     return prefix + step.value.uuid
 
@@ -259,10 +262,13 @@ def remove(host: Host, work: Work) -> None:
     lv = host.libvirt
     if _is_active(host, work) and not force_off(host, work):
         return
+    adopted = bool(work.found and (work.found.mark or {}).get("adopted"))
+    keep_tpm = getattr(lv, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)  # since libvirt 8.9
     flags = (
         lv.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
         | lv.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-        | lv.VIR_DOMAIN_UNDEFINE_NVRAM
+        # what zctl did not make is data of its owner
+        | (lv.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | keep_tpm if adopted else lv.VIR_DOMAIN_UNDEFINE_NVRAM)
         | lv.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
     )
     if host.guarded(work, lambda: work.handle.undefineFlags(flags)):

@@ -13,9 +13,11 @@ from typing import Any
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_room as vm_room
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_spec as vm_spec
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_vm_adopted import follow
 except ImportError:
     import zctl_vm_room as vm_room  # type: ignore[no-redef]
     import zctl_vm_spec as vm_spec  # type: ignore[no-redef]
+    from zctl_vm_adopted import follow  # type: ignore[no-redef]
 
 RUNNING, STOPPED, PAUSED, STOPPING, SUSPENDED, UNKNOWN = (
     "Running",
@@ -76,12 +78,15 @@ class Conflict:
 
 
 def desired_of(inventory: str, vm: dict[str, Any]) -> Desired:
-    """The wanted domain of one VM of the host state; it starts with the host only when it should run at all."""
+    """The wanted domain of one VM of the host state; it starts with the host only when it should run at all.
+
+    An adopted one keeps its own way: it may be down and set to start with the host.
+    """
     running = vm["state"] == RUNNING
     return Desired(
         spec=vm_spec.desired_spec(inventory, vm),
         state=RUNNING if running else STOPPED,
-        autostart=running and bool(vm.get("autostart", True)),
+        autostart=(running or bool(vm.get("adopted"))) and bool(vm.get("autostart", True)),
         stop_timeout=int(vm.get("stop_timeout", 60)),
     )
 
@@ -92,6 +97,11 @@ def conflict(desired: vm_spec.DomainSpec, mark: dict[str, str] | None, namesake:
     `mark` is that of the domain with our UUID ({} when there is no such domain, None when it has no mark);
     `namesake` the UUID of another domain with our libvirt name.
     """
+    if mark is None and desired.adopted:
+        return Conflict(
+            f"the domain with UUID {desired.uuid} does not carry zctl's mark: its adoption was cut short, or the mark"
+            " was removed; 'zctl host adopt' of its host sets it again"
+        )
     if mark is None:
         return Conflict(f"a domain with UUID {desired.uuid} exists that zctl did not make; it is left as it is")
     if mark and mark.get("inventory") != desired.inventory:
@@ -114,7 +124,7 @@ def diff(actual: Actual | None, desired: Desired) -> Plan:
         if desired.state == RUNNING:
             steps.append(Step("start"))
         return Plan(tuple(steps))
-    wanted = replace(desired.spec, domain=actual.spec.domain)
+    wanted = replace(follow(desired.spec, actual.spec), domain=actual.spec.domain)
     rebooted = wanted.reboot in (None, actual.spec.reboot)
     # The token is recorded after the reboot, so that a run that dies in between does it again.
     config = wanted if rebooted or actual.state not in ACTIVE else replace(wanted, reboot=actual.spec.reboot)
@@ -154,6 +164,7 @@ def _nic_live(nic: vm_spec.NicSpec) -> tuple[str, str]:
 def live_steps(live: vm_spec.DomainSpec, wanted: vm_spec.DomainSpec) -> list[Step]:
     """Disks and NICs to plug into and out of a running guest; NICs whose bridge has changed are moved over."""
     steps = []
+    wanted = follow(wanted, live)
     want_nics = {_nic_live(nic): nic for nic in wanted.nics}
     have_nics = {_nic_live(nic): nic for nic in live.nics}
     want_disks = {disk.uuid: disk for disk in wanted.disks}
@@ -200,6 +211,7 @@ def pending_of(actual: Actual, wanted: vm_spec.DomainSpec, done: Container[str] 
     live = actual.live
     if live is None:
         return ()
+    wanted = follow(wanted, live)
     pending = []
     if live.vcpus != wanted.vcpus and "vcpus" not in done:
         pending.append(f"cpus {live.vcpus} -> {wanted.vcpus}")

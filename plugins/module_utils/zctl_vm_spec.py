@@ -9,18 +9,23 @@ from __future__ import annotations
 import io
 import re
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_adopted as adopted_devices
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_room as vm_room
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_template as template
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_vm_values import DiskSpec, DomainSpec, NicSpec
 except ImportError:
+    import zctl_vm_adopted as adopted_devices  # type: ignore[no-redef]
     import zctl_vm_room as vm_room  # type: ignore[no-redef]
     import zctl_vm_template as template  # type: ignore[no-redef]
+    from zctl_vm_values import DiskSpec, DomainSpec, NicSpec  # type: ignore[assignment]
 
-XMLNS = "https://zctl.dev/xmlns/1"
-MARK = f"{{{XMLNS}}}vm"
+XMLNS = adopted_devices.XMLNS
+MARK = adopted_devices.MARK
 DISK_ALIAS = "ua-zctl-disk-"
 NIC_ALIAS = "ua-zctl-nic-"
 KIB = 1024
@@ -30,45 +35,6 @@ BOOT_DEVICES = {"disk": "hd", "network": "network"}
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 ET.register_namespace("zctl", XMLNS)
-
-
-@dataclass(frozen=True)
-class DiskSpec:
-    """A disk of the domain: `dev` is the name that the guest is likely to see (vda, vdb ...)."""
-
-    uuid: str
-    path: str
-    format: str
-    dev: str
-
-
-@dataclass(frozen=True)
-class NicSpec:
-    """A network card of the domain; `mtu` is what the guest is told, in bytes, or None for the bridge's own."""
-
-    uuid: str
-    mac: str
-    bridge: str
-    tap: str
-    mtu: int | None = None
-
-
-@dataclass(frozen=True)
-class DomainSpec:
-    """All that zctl sets in a domain; `memory` is in KiB because libvirt rounds to them."""
-
-    uuid: str
-    name: str
-    domain: str
-    inventory: str
-    virt_type: str
-    vcpus: int
-    memory: int
-    description: str | None = None
-    reboot: str | None = None
-    boot: tuple[str, ...] = ("disk",)
-    disks: tuple[DiskSpec, ...] = field(default=())
-    nics: tuple[NicSpec, ...] = field(default=())
 
 
 def xml_text(text: str) -> str:
@@ -88,6 +54,7 @@ def kib(size: int) -> int:
 
 def desired_spec(inventory: str, vm: dict[str, Any]) -> DomainSpec:
     """The spec of one VM of the host state (`Vm` in the plan)."""
+    adopted = bool(vm.get("adopted"))
     return DomainSpec(
         uuid=vm["uuid"].lower(),
         name=xml_text(vm["name"]),
@@ -99,11 +66,21 @@ def desired_spec(inventory: str, vm: dict[str, Any]) -> DomainSpec:
         description=xml_text(vm.get("description") or "").strip() or None,
         reboot=vm.get("reboot"),
         boot=tuple(vm.get("boot") or ("disk",)),
-        disks=tuple(DiskSpec(d["uuid"], d["path"], d["format"], d["dev"]) for d in vm.get("disks") or []),
-        nics=tuple(
-            NicSpec(n["uuid"], n["mac"].lower(), n["bridge"], n["tap"], n.get("mtu")) for n in vm.get("nics") or []
+        disks=_adopted_first(
+            # zctl's own files are named by the volume's uuid, which is younger than any adopted file
+            DiskSpec(d["uuid"], d["path"], d["format"], d["dev"], adopted and d["uuid"] not in d["path"])
+            for d in vm.get("disks") or []
         ),
+        nics=_adopted_first(
+            NicSpec(n["uuid"], n["mac"].lower(), n["bridge"], n["tap"], n.get("mtu"), adopted and not n["tap"])
+            for n in vm.get("nics") or []
+        ),
+        adopted=adopted,
     )
+
+
+def _adopted_first(devices: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(sorted(devices, key=lambda device: not device.adopted))
 
 
 def parse_mark(root: ET.Element) -> dict[str, str] | None:
@@ -117,6 +94,12 @@ def render_mark(spec: DomainSpec) -> ET.Element:
     mark = ET.Element(MARK, {"inventory": spec.inventory, "uuid": spec.uuid, "name": spec.name})
     if spec.reboot:
         mark.set("reboot", spec.reboot)
+    if spec.adopted:
+        adopted_devices.add_mapping(
+            mark,
+            [(disk.uuid, disk.dev) for disk in spec.disks if disk.adopted],
+            [(nic.uuid, nic.mac) for nic in spec.nics if nic.adopted],
+        )
     return mark
 
 
@@ -128,6 +111,10 @@ def parse(xml: str) -> DomainSpec:
 def parse_root(root: ET.Element) -> DomainSpec:
     """As `parse`, from the parsed document."""
     mark = parse_mark(root) or {}
+    disks = [_adopted_disk(key, disk) for key, disk in adopted_devices.adopted_disks(root).items()]
+    nics = [_adopted_nic(key, nic) for key, nic in adopted_devices.adopted_nics(root).items()]
+    adopted = mark.get("adopted") == "yes"
+    description = root.findtext("description") or ""
     return DomainSpec(
         uuid=(root.findtext("uuid") or "").strip(),
         name=mark.get("name", ""),
@@ -136,11 +123,12 @@ def parse_root(root: ET.Element) -> DomainSpec:
         virt_type=root.get("type", ""),
         vcpus=_vcpus(root),
         memory=_memory(root),
-        description=root.findtext("description") or None,
+        description=(description.strip() if adopted else description) or None,
         reboot=mark.get("reboot"),
         boot=parse_boot(root),
-        disks=tuple(_parse_disk(disk) for disk in our_disks(root)),
-        nics=tuple(_parse_nic(nic) for nic in our_nics(root)),
+        disks=(*disks, *(_parse_disk(disk) for disk in our_disks(root))),
+        nics=(*nics, *(_parse_nic(nic) for nic in our_nics(root))),
+        adopted=adopted,
     )
 
 
@@ -221,6 +209,15 @@ def _parse_nic(nic: ET.Element) -> NicSpec:
     )
 
 
+def _adopted_disk(uuid: str, disk: ET.Element) -> DiskSpec:
+    source, kind = adopted_devices.disk_source(disk), adopted_devices.disk_format(disk)
+    return DiskSpec(uuid, source, kind, adopted_devices.target(disk), adopted=True)
+
+
+def _adopted_nic(uuid: str, nic: ET.Element) -> NicSpec:
+    return NicSpec(uuid, adopted_devices.mac(nic), adopted_devices.nic_source(nic), "", adopted=True)
+
+
 def _child(parent: ET.Element, tag: str) -> ET.Element:
     found = parent.find(tag)
     return ET.SubElement(parent, tag) if found is None else found
@@ -240,6 +237,8 @@ def _set_text(root: ET.Element, tag: str, text: str | None) -> None:
 
 def render_disk(disk: DiskSpec, into: ET.Element | None = None) -> ET.Element:
     """A disk element with our fields set; `into` is the existing element whose other content is kept."""
+    if disk.adopted:
+        return into if into is not None else adopted_devices.disk_element(disk.path, disk.format, disk.dev)
     element = into if into is not None else ET.Element("disk", {"type": "file", "device": "disk"})
     driver = _child(element, "driver")
     driver.set("name", "qemu")
@@ -267,6 +266,8 @@ def render_nic(nic: NicSpec, into: ET.Element | None = None, *, network_boot: bo
 
     Without network boot a new card has no ROM, so that the firmware need not look for it.
     """
+    if nic.adopted:
+        return into if into is not None else adopted_devices.nic_element(nic.mac, nic.bridge)
     element = into if into is not None else ET.Element("interface", {"type": "bridge"})
     element.set("type", "bridge")
     _child(element, "mac").set("address", nic.mac)
@@ -307,12 +308,11 @@ def merge(xml: str | None, spec: DomainSpec) -> str:
     new = xml is None
     root = template.new_domain(spec.uuid, spec.domain, spec.virt_type) if xml is None else parse_document(xml)
     root.set("type", spec.virt_type)
+    if spec.adopted and not new:
+        return _merge_adopted(root, spec)
     _set_text(root, "title", title_text(spec.name))
     _set_text(root, "description", spec.description)
-    metadata = _child(root, "metadata")
-    mark = _child(metadata, MARK)
-    mark.attrib.clear()
-    mark.attrib.update(render_mark(spec).attrib)
+    _merge_mark(root, spec)
     for tag in ("memory", "currentMemory"):
         element = _child(root, tag)
         element.set("unit", "KiB")
@@ -326,12 +326,45 @@ def merge(xml: str | None, spec: DomainSpec) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
+def _merge_mark(root: ET.Element, spec: DomainSpec) -> None:
+    metadata, mark = _child(root, "metadata"), render_mark(spec)
+    old = metadata.find(MARK)
+    if old is None:
+        metadata.append(mark)
+    else:
+        metadata[list(metadata).index(old)] = mark
+
+
+def _merge_adopted(root: ET.Element, spec: DomainSpec) -> str:
+    """Set in a domain that zctl did not make only what differs: its title, CPU model and hardware are its owner's."""
+    found = parse_root(root)
+    adopted_devices.set_size(root, spec.memory, spec.vcpus, (found.memory, found.vcpus))
+    if found.description != spec.description:
+        _set_text(root, "description", spec.description)
+    devices = _child(root, "devices")
+    disks, nics = adopted_devices.adopted_disks(root), adopted_devices.adopted_nics(root)
+    wanted = {device.uuid for device in (*spec.disks, *spec.nics)}
+    for key, element in (*disks.items(), *nics.items()):
+        if key not in wanted:
+            devices.remove(element)
+    devices.extend(render_disk(disk) for disk in spec.disks if disk.adopted and disk.uuid not in disks)
+    devices.extend(render_nic(nic) for nic in spec.nics if nic.adopted and nic.uuid not in nics)
+    _merge_mark(root, spec)
+    _merge_devices(root, devices, spec)
+    return ET.tostring(root, encoding="unicode")
+
+
 def _merge_devices(root: ET.Element, devices: ET.Element, spec: DomainSpec) -> None:
     """Set our disks and NICs, each from the one with the same identity, and remove those not wanted."""
+    ours = replace(
+        spec,
+        disks=tuple(disk for disk in spec.disks if not disk.adopted),
+        nics=tuple(nic for nic in spec.nics if not nic.adopted),
+    )
     disks = {alias(disk)[len(DISK_ALIAS) :]: disk for disk in our_disks(root)}
     nics = {alias(nic)[len(NIC_ALIAS) :]: nic for nic in our_nics(root)}
-    _put(devices, list(disks.values()), [render_disk(disk, disks.get(disk.uuid)) for disk in spec.disks])
-    cards = [render_nic(nic, nics.get(nic.uuid), network_boot="network" in spec.boot) for nic in spec.nics]
+    _put(devices, list(disks.values()), [render_disk(disk, disks.get(disk.uuid)) for disk in ours.disks])
+    cards = [render_nic(nic, nics.get(nic.uuid), network_boot="network" in spec.boot) for nic in ours.nics]
     _put(devices, list(nics.values()), cards)
 
 

@@ -24,7 +24,7 @@ from zctl.resources.base import (
 )
 from zctl.resources.host import Host
 from zctl.resources.instance_offering import MIB, InstanceOffering
-from zctl.resources.vm_columns import addresses, cards, disk_name, volumes
+from zctl.resources.vm_columns import addresses, cards, free_disk_name, volumes
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -181,7 +181,9 @@ class Vm(Resource, table=True):
         require_vm_room(db, self)
 
     def on_parent_delete(self, field: str) -> OnDelete:
-        """A host's running VMs keep it; stopped ones, and those of a host that is lost, may start elsewhere."""
+        """A host's running and adopted VMs keep it; stopped ones, and a lost host's, may start elsewhere."""
+        if field == "host_id" and self.adopted:
+            return "refuse"  # its disks and bridges are that host's
         if field == "host_id" and self.power == "Running" and self.state != "Unknown":
             return "refuse"
         return super().on_parent_delete(field)
@@ -261,7 +263,7 @@ class Vm(Resource, table=True):
                     boot=row.boot.split(","),
                     adopted=row.adopted,
                     state="Running" if row.power == "Running" else "Stopped",
-                    autostart=row.autostart and row.power == "Running",
+                    autostart=row.autostart and (row.adopted or row.power == "Running"),
                     stop_timeout=row.stop_timeout,
                     reboot=row.reboot_token,
                     disks=_disks(snapshot, row),
@@ -331,11 +333,12 @@ def _disks(snapshot: Snapshot, vm: Vm) -> list[hoststate.Disk]:
     from zctl.resources.volume import Volume
 
     volumes = sorted(snapshot.by(Volume, "vm_id", vm.id), key=lambda volume: volume.device)
+    adopted = {volume.target for volume in volumes}
     return [
         hoststate.Disk(
             uuid=volume.id,
             format=volume.format,
-            dev=volume.target or disk_name(volume.device),
+            dev=volume.target or free_disk_name(volume.device, adopted),
             path=volume.file or volume.path(snapshot.need(PrimaryStorage, volume.primary_storage_id)),
         )
         for volume in volumes

@@ -26,12 +26,12 @@ def cards(db: Session, ids: list[str]) -> dict[str, Any]:
     from zctl.resources.l3_network import L3Network
     from zctl.resources.nic import Nic
 
-    query = select(col(Nic.vm_id), col(L3Network.name), col(Nic.ip), col(Nic.mac)).join(
+    query = select(col(Nic.vm_id), col(L3Network.name), col(Nic.bridge), col(Nic.ip), col(Nic.mac)).outerjoin(
         L3Network, col(L3Network.id) == col(Nic.l3_network_id)
     )
     found: dict[str, list[str]] = {}
-    for vm_id, network, ip, mac in db.execute(query.order_by(col(Nic.vm_id), col(Nic.device))):
-        found.setdefault(vm_id, []).append(f"{network}={ip} ({mac})")
+    for vm_id, network, bridge, ip, mac in db.execute(query.order_by(col(Nic.vm_id), col(Nic.device))):
+        found.setdefault(vm_id, []).append(f"{network or bridge}={ip or '-'} ({mac})")
     return found
 
 
@@ -40,9 +40,10 @@ def volumes(db: Session, ids: list[str]) -> dict[str, Any]:
     from zctl.resources.volume import Volume
 
     found: dict[str, list[str]] = {}
-    query = select(col(Volume.vm_id), col(Volume.name), col(Volume.device)).where(col(Volume.vm_id).is_not(None))
-    for vm_id, name, device in db.execute(query.order_by(col(Volume.device))):
-        found.setdefault(str(vm_id), []).append(f"{name} ({disk_name(device)})")
+    columns = (col(Volume.vm_id), col(Volume.name), col(Volume.device), col(Volume.target))
+    query = select(*columns).where(col(Volume.vm_id).is_not(None))
+    for vm_id, name, device, target in db.execute(query.order_by(col(Volume.device))):
+        found.setdefault(str(vm_id), []).append(f"{name} ({target or disk_name(device)})")
     return found
 
 
@@ -54,3 +55,12 @@ def disk_name(device: int) -> str:
         device, rest = divmod(device - 1, 26)
         letters = chr(ord("a") + rest) + letters
     return f"vd{letters}"
+
+
+def free_disk_name(device: int, adopted: set[str | None]) -> str:
+    """A disk's name; beside an adopted disk of that name the one with a letter more, so that it never moves."""
+    name = disk_name(device)
+    while name in adopted:
+        device += 26
+        name = disk_name(device)
+    return name

@@ -16,8 +16,9 @@ from zctl.run.values import HostRun
 
 EARLY_REMOVAL = "vm_removal"
 PROBE = "probe"
+ADOPT = "adopt"
 GUESTS = (EARLY_REMOVAL, "storage", "l3_services", "vm")
-STEPS = (EARLY_REMOVAL, *CONCERNS, PROBE)
+STEPS = (EARLY_REMOVAL, *CONCERNS, PROBE, ADOPT)
 
 
 def render_playbook(steps: list[str], hosts: str = "all", *, by_hand: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""zctl host create, check, maintenance, enable."""
+"""zctl host create, check, maintenance, enable, adopt."""
 
 from __future__ import annotations
 
@@ -56,8 +56,38 @@ def enable(call: Call, name: Name) -> None:
     report(call, Host, hosts.set_maintenance(call.context(), name, False), "enabled")
 
 
+def adopt(
+    call: Call,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Hosts.", autocompletion=names_of("host"), show_default=False)
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All connected hosts.")] = False,
+    domain: Annotated[
+        list[str] | None, typer.Option("--domain", help="Only this domain: name, HOST/NAME or UUID; repeatable.")
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option("--exclude", help="Not this domain; repeatable.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Option("--name", help="DOMAIN=VM: what a VM is to be called; repeatable.")
+    ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option("--network", help="BRIDGE=L3-NETWORK: what a bridge carries; repeatable.")
+    ] = None,
+) -> None:
+    """Take over VMs that zctl did not make, in place: nothing stops, nothing is copied."""
+    from zctl.actions.adopt import adopt as take_over
+    from zctl.cli.adoption import pairs, show
+    from zctl.plan.adoption import Choice
+
+    choice = Choice(tuple(domain or ()), tuple(exclude or ()), pairs("--name", name), pairs("--network", network))
+    found = take_over(call.context(), names or [], every, choice)
+    show(call, found)
+    if not found.complete:
+        raise typer.Exit(1)
+
+
 def register(app: typer.Typer) -> None:
     """Add the verbs to the noun."""
     add_command(app, "check", check)
     add_command(app, "maintenance", maintenance, mutating=True)
     add_command(app, "enable", enable, mutating=True)
+    add_command(app, "adopt", adopt, mutating=True)
