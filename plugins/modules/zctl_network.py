@@ -62,7 +62,7 @@ RETURN = r"""
 results:
   description:
     - One entry for each network with C(uuid), C(kind), C(name), C(result), C(reason) and C(observed).
-    - C(differences) of an entry has C(field), C(actual) and C(desired) of all that was not as wanted, also in check mode.
+    - C(differences) of an entry has C(field), C(actual) and C(desired) of what was not as wanted, also in check mode.
   returned: always
   type: list
   elements: dict

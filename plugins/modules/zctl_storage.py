@@ -71,7 +71,7 @@ RETURN = r"""
 results:
   description:
     - One entry for each resource with its uuid, kind, name, result, reason and what was observed.
-    - C(differences) of an entry has C(field), C(actual) and C(desired) of all that was not as wanted, also in check mode.
+    - C(differences) of an entry has C(field), C(actual) and C(desired) of what was not as wanted, also in check mode.
   returned: always
   type: list
   elements: dict
