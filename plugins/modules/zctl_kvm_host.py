@@ -62,7 +62,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 results:
-  description: One entry for the host; what was observed has cpus, memory_bytes, virt_type, disks, nics and problems.
+  description:
+    - One entry for the host; what was observed has cpus, memory_bytes, virt_type, disks, nics and problems.
+    - C(differences) of an entry has C(field), C(actual) and C(desired) of what was not as wanted, also in check mode.
   returned: always
   type: list
   elements: dict

@@ -60,8 +60,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 results:
-  description: One entry for each network with C(uuid), C(kind), C(name), C(result), C(reason) and C(observed).
+  description:
+    - One entry for each network with C(uuid), C(kind), C(name), C(result), C(reason) and C(observed).
+    - C(differences) of an entry has C(field), C(actual) and C(desired) of what was not as wanted, also in check mode.
   returned: always
+  type: list
+  elements: dict
+foreign_things:
+  description: What is not this inventory's but concerns it, with C(kind), C(name) and C(owner). It is never touched.
+  returned: when everything is looked at
   type: list
   elements: dict
 try_pending:

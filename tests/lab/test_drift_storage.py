@@ -37,15 +37,28 @@ def act(host: Host, **options: Any) -> Json:
     return host.run("storage", wanted(), **options)
 
 
-@pytest.fixture
-def store(lab: Lab, tmp_path: Path) -> Iterator[Host]:
-    """h1 with everything in place."""
-    host = Host(lab, tmp_path)
+def make(host: Host) -> None:
+    """Everything in place on the host, for the first time."""
     state = wanted()
     del state["volumes"][0]["made"]
     host.run("storage", state, fail=True)
+
+
+@pytest.fixture(scope="module")
+def store(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """h1 with everything in place."""
+    host = Host(lab, tmp_path_factory.mktemp("drift"))
+    make(host)
     yield host
     host.ssh(f"rm -rf {ROOT}")
+
+
+@pytest.fixture
+def lossy(store: Host) -> Iterator[Host]:
+    """h1 with everything in place, made anew afterwards."""
+    yield store
+    store.ssh(f"rm -rf {ROOT}")
+    make(store)
 
 
 STORES = {
@@ -100,15 +113,15 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("kind", list(LOSSES))
-def test_what_cannot_be_mended_is_named_and_left_alone(store: Host, kind: str) -> None:
+def test_what_cannot_be_mended_is_named_and_left_alone(lossy: Host, kind: str) -> None:
     command, name, expected = LOSSES[kind]
-    store.ssh(command)
-    before = store.ssh(f"find {ROOT} -printf '%p %s %T@\\n'")
+    lossy.ssh(command)
+    before = lossy.ssh(f"find {ROOT} -printf '%p %s %T@\\n'")
     for check in (True, False):
-        found = act(store, check=check)
+        found = act(lossy, check=check)
         assert differing(found) == expected, found
         assert {e["name"]: e["result"] for e in found["results"]}[name] == "failed"
-        assert store.ssh(f"find {ROOT} -printf '%p %s %T@\\n'") == before
+        assert lossy.ssh(f"find {ROOT} -printf '%p %s %T@\\n'") == before
 
 
 def test_unknown_files_are_told_of_and_stay(store: Host) -> None:
