@@ -62,7 +62,7 @@ def test_cpus_and_memory_are_plugged_into_a_running_guest(no_vms: Cloud) -> None
     cloud.ok("vm", "reboot", "web-1")
     assert domain(cloud, "web-1").findall("devices/memory") == []
     assert size(ip)["cpus"] == 3
-    assert abs(size(ip)["memory"] - before["memory"] - 128 * MIB) < 4 * MIB
+    assert abs(size(ip)["memory"] - before["memory"] - 128 * MIB) < 16 * MIB  # page tables take some
 
 
 def test_what_cannot_be_done_live_waits_and_is_told(no_vms: Cloud) -> None:
