@@ -76,3 +76,12 @@ def test_only_running_vms_that_wait_are_restarted(waiting: Zctl) -> None:
     ids = [row["uuid"] for row in waiting.rows("vm")]
     assert [vm.name for vm in vms.restart_pending(context, [*ids, "gone"])] == ["web-1"]
     assert vms.restart_pending(context, ids) == []
+
+
+def test_a_volume_with_a_file_grows_and_never_shrinks(waiting: Zctl) -> None:
+    """A refused size leaves nothing behind that stops later verbs."""
+    waiting.ok("volume", "update", "web-1-root", "--size", "3G")
+    said = waiting.fails("volume", "update", "web-1-root", "--size", "2G")
+    assert "it has 3G and cannot shrink to 2G" in said and "copy the data" in said
+    waiting.ok("volume", "create", "spare", "--size", "3G")
+    waiting.ok("volume", "update", "spare", "--size", "2G")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import String, select
+from sqlalchemy import String, inspect, select
 from sqlmodel import col
 
 from zctl.errors import Invalid, Refused
@@ -15,6 +15,7 @@ from zctl.resources.disk_offering import DiskOffering
 from zctl.resources.image import Image
 from zctl.resources.primary_storage import PrimaryStorage
 from zctl.resources.vm import Vm
+from zctl.units import format_size
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -91,6 +92,18 @@ class Volume(Resource, table=True):
         if vm is not None:
             require_room(db, self.label, self.primary_storage_id, vm.host_id, self.size)
             self.plug(db, vm)
+        return []
+
+    def revise(self, db: Session, inputs: dict[str, Any], changed: set[str]) -> list[Resource]:
+        """A file that is there may grow. It never shrinks, and the host must not be the first to say so."""
+        before = inspect(self).attrs.size.history.deleted if "size" in changed else ()
+        if self.state != "NotInstantiated" and before and (self.size or 0) < (before[0] or 0):
+            sizes = f"it has {format_size(before[0])} and cannot shrink to {format_size(self.size)}"
+            raise Refused(
+                f"{sizes}: that would cut off data",
+                resource=self.label,
+                remedy="make a smaller volume and copy the data inside the guest",
+            )
         return []
 
     def plug(self, db: Session, vm: Vm) -> None:
