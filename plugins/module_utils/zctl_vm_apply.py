@@ -93,9 +93,9 @@ class Host:
         elif step.op == "wake":
             work.handle.pMWakeup(0)
         elif step.op in ("attach-disk", "attach-nic"):
-            work.handle.attachDeviceFlags(_device_xml(step), flags)
+            work.handle.attachDeviceFlags(_device_xml(work, step), flags)
         elif step.op == "update-nic":
-            work.handle.updateDeviceFlags(_device_xml(step), flags)
+            work.handle.updateDeviceFlags(_device_xml(work, step), flags)
         elif step.op in ("detach-disk", "detach-nic"):
             self._detach(work, step)
         elif step.op == "start":
@@ -135,7 +135,7 @@ class Host:
 
     def _detach(self, work: Work, step: vm_diff.Step) -> None:
         """Ask the guest to let go of a device and wait; one that keeps it loses it at its next start."""
-        work.handle.detachDeviceFlags(_device_xml(step), self.libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        work.handle.detachDeviceFlags(_device_xml(work, step), self.libvirt.VIR_DOMAIN_AFFECT_LIVE)
         if self._is_gone(work, _known_by(step)):
             return
         what = f"disk {step.value.dev}" if step.op == "detach-disk" else f"nic {step.value.mac}"
@@ -152,10 +152,13 @@ def _known_by(step: vm_diff.Step) -> str:
     return prefix + step.value.uuid
 
 
-def _device_xml(step: vm_diff.Step) -> str:
+def _device_xml(work: Work, step: vm_diff.Step) -> str:
     if step.op.endswith("disk"):
         return ET.tostring(vm_spec.render_disk(step.value), encoding="unicode")
-    return ET.tostring(vm_spec.render_nic(step.value), encoding="unicode")
+    live = work.found.actual.live if work.found else None
+    # As the cards that the guest was started with: libvirt refuses to change a card's ROM.
+    rom = live is not None and "network" in live.boot
+    return ET.tostring(vm_spec.render_nic(step.value, network_boot=rom), encoding="unicode")
 
 
 def apply_all(host: Host, works: list[Work], purges: list[Work]) -> None:

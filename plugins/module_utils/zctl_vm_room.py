@@ -119,8 +119,13 @@ def give_room(root: ET.Element, vcpus: int, memory: int) -> None:
         vcpu.set("current", str(vcpus))
     cpu = root.find("cpu")
     cells = root.findall("cpu/numa/cell")
-    if cpu is None or len(cells) > 1:
-        return  # somebody has laid out nodes by hand: their sizes are not ours to guess
+    if cpu is None:
+        return
+    if len(cells) > 1:  # somebody has laid out nodes by hand: what changes, changes in the last
+        rest = memory - sum(int(cell.get("memory", "0")) for cell in cells[:-1])
+        if rest > 0:
+            cells[-1].set("memory", str(rest))
+        return
     limit, room = root.find("maxMemory"), memory_room(memory)
     if not room:
         for element, parent in ((limit, root), (root.find("cpu/numa"), cpu)):

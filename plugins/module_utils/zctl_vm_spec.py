@@ -264,7 +264,7 @@ def render_disk(disk: DiskSpec, into: ET.Element | None = None) -> ET.Element:
 def render_nic(nic: NicSpec, into: ET.Element | None = None, *, network_boot: bool = False) -> ET.Element:
     """An interface element with our fields set; `into` is the existing element whose other content is kept.
 
-    Without network boot a new card has no ROM, so that the firmware need not look for it.
+    Without network boot a card has no ROM, so that the firmware need not look for it.
     """
     if nic.adopted:
         return into if into is not None else adopted_devices.nic_element(nic.mac, nic.bridge)
@@ -278,11 +278,11 @@ def render_nic(nic: NicSpec, into: ET.Element | None = None, *, network_boot: bo
     _child(element, "target").set("dev", nic.tap)
     if element.find("model") is None:
         ET.SubElement(element, "model", {"type": "virtio"})
-        if not network_boot:
-            ET.SubElement(element, "rom", {"enabled": "no"})
-    elif network_boot:
-        for rom in [rom for rom in element.findall("rom") if rom.get("enabled") == "no"]:
-            element.remove(rom)
+    rom = element.find("rom")
+    if rom is None and not network_boot:
+        ET.SubElement(element, "rom", {"enabled": "no"})
+    elif rom is not None and network_boot and rom.get("enabled") == "no":
+        element.remove(rom)
     if nic.mtu is None:
         _drop(element, "mtu")
     else:

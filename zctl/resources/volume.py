@@ -95,6 +95,18 @@ class Volume(Resource, table=True):
             self.plug(db, vm)
         return []
 
+    def revise(self, db: Session, inputs: dict[str, Any], changed: set[str]) -> list[Resource]:
+        """A file that is there may grow. It never shrinks, and the host must not be the first to say so."""
+        before = inspect(self).attrs.size.history.deleted if "size" in changed else ()
+        if self.state != "NotInstantiated" and before and (self.size or 0) < (before[0] or 0):
+            sizes = f"it has {format_size(before[0])} and cannot shrink to {format_size(self.size)}"
+            raise Refused(
+                f"{sizes}: that would cut off data",
+                resource=self.label,
+                remedy="make a smaller volume and copy the data inside the guest",
+            )
+        return []
+
     def plug(self, db: Session, vm: Vm) -> None:
         """Make it a disk of that VM. Raises Refused when the file lies on another host."""
         storage = db.get(PrimaryStorage, self.primary_storage_id) if self.primary_storage_id else None

@@ -40,7 +40,7 @@ def update(call: Call, cls: type[Resource], target: str, restart: bool, **values
             row, words = restarted, f"{words}; restarted"
     report(call, Vm, row, words)
     if row.pending and not call.dry_run:
-        call.done(f"waits: {'; '.join(row.pending)} (zctl vm reboot {row.name})")
+        call.done(f"{'; '.join(row.pending)} (now: zctl vm reboot {row.name})")
 
 
 def tell(call: Call, vms: list[Vm], what: str) -> None:
