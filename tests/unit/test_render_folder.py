@@ -75,7 +75,8 @@ def test_the_same_inventory_gives_the_same_bytes(cloud: Zctl, folder: Path, tmp_
     cloud.ok("render", str(tmp_path / "elsewhere"))
     assert files_of(tmp_path / "elsewhere") == files_of(folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    cloud.ok("render", str(folder), "--force")
+    said = json.loads(cloud.ok("render", str(folder), "--force", "-o", "json"))
+    assert said == {"folder": str(folder), "hosts": ["h1", "h2"], "files_changed": 0}
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 

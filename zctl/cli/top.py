@@ -58,9 +58,12 @@ def render(
     from zctl.actions.render_folder import render_folder
 
     done = render_folder(call.context(resume=False), Path(folder), host or [], force=force)
-    call.done(
-        f"folder {folder}: {len(done.hosts)} hosts, {done.written} files changed; its README.md says how to run it"
-    )
+    if call.output in ("json", "yaml"):
+        from zctl.cli.output import dump
+
+        dump(call.output, {"folder": str(done.folder), "hosts": done.hosts, "files_changed": done.written})
+        return
+    call.done(f"folder {folder}: {len(done.hosts)} host(s), {done.written} files changed; see its README.md")
 
 
 def wait(
