@@ -111,10 +111,13 @@ def _nic(nic: ET.Element) -> Json:
 
 
 def _hostdev(dev: ET.Element) -> str:
+    """The kind and the numbers of a passed-through device."""
     source = dev.find("source")
-    address = None if source is None else source.find("address")
-    words = "" if address is None else ",".join(f"{key}={value}" for key, value in sorted(address.attrib.items()))
-    return f"{dev.get('type', dev.get('mode', '?'))} {words}".strip()
+    parts = [] if source is None else [source.find(tag) for tag in ("address", "vendor", "product")]
+    words = [
+        ",".join(f"{key}={value}" for key, value in sorted(part.attrib.items())) for part in parts if part is not None
+    ]
+    return " ".join([dev.get("type") or dev.get("mode", "?"), *words])
 
 
 def _boot(root: ET.Element) -> list[str]:

@@ -117,7 +117,14 @@ def test_odd_devices(cloud: Zctl, fleet: Fleet) -> None:
     assert sources == ["/dev/vg0/web", "nbd://10.0.0.9:10809/export", "pool/image", "default/x.qcow2"]
     assert [found["source"] for found in entry["nics"]] == ["network:default", "direct:eth0", "user"]
     words = " ".join(entry["notes"])
-    for word in ("--network virbr0=NAME", "passes host devices", "2 snapshots", "saved state", "TPM", "size could not"):
+    for word in (
+        "--network virbr0=NAME",
+        "passes host devices",
+        "snapshots: 2",
+        "saved state",
+        "TPM",
+        "size could not",
+    ):
         assert word in words
     assert [row["kind"] for row in cloud.rows("volume")].count("root") == 1
     is_still(fleet, cloud)

@@ -143,3 +143,85 @@ def use(cloud: Cloud, before: dict[str, list[str]]) -> None:
     assert cloud.domains(HOST) == {}
     files = cloud.lab.ssh(HOST, "ls /srv/handmade").split()
     assert {"web.img", "mail.qcow2", "mail-data.qcow2", "old.qcow2", "old.s1"} <= set(files)
+
+
+ODD = """
+set -e
+mkdir -p /srv/handmade && cd /srv/handmade
+qemu-img create -q -f raw nbd.img 32M && qemu-img create -q -f qcow2 snap.qcow2 32M
+qemu-nbd --fork --pid-file=/srv/handmade/nbd.pid -t -f raw -x export -p 10899 nbd.img
+define() {
+  cat > odd.xml <<XML
+<domain type='qemu'><name>$1</name><uuid>$2</uuid><memory unit='MiB'>64</memory><vcpu>1</vcpu>
+<os><type arch='x86_64' machine='pc'>hvm</type></os><devices>$3<console type='pty'/>
+<console type='pty'><target type='virtio'/></console></devices></domain>
+XML
+  virsh -q define odd.xml
+}
+raw="<driver name='qemu' type='raw'/>"
+define "nbd guest" 6f0e1c52-0000-4000-8000-000000000001 "<disk type='network' device='disk'>$raw
+  <source protocol='nbd' name='export'><host name='127.0.0.1' port='10899'/></source>
+  <target dev='vda' bus='virtio'/></disk>"
+define $(printf 'x%.0s' $(seq 80)) 6f0e1c52-0000-4000-8000-000000000002 "<disk type='block' device='disk'>$raw
+  <source dev='/dev/vg0/data'/><target dev='vda' bus='virtio'/></disk>
+  <hostdev mode='subsystem' type='usb'><source startupPolicy='optional'>
+  <vendor id='0x1234'/><product id='0xbeef'/></source></hostdev>"
+define "schnörkel.1" 6f0e1c52-0000-4000-8000-000000000003 "<disk type='file' device='disk'>
+  <driver name='qemu' type='qcow2'/><source file='/srv/handmade/snap.qcow2'/><target dev='hda' bus='ide'/></disk>"
+define twin 6f0e1c52-0000-4000-8000-000000000004 ""
+virsh -q snapshot-create-as "schnörkel.1" first
+virsh -q start "nbd guest"
+"""
+TWINS = """
+for n in 4 5; do
+  echo "<domain type='qemu'><name>$([ $n = 4 ] && echo other || echo 'nbd guest')</name>
+  <uuid>6f0e1c52-0000-4000-8000-00000000000$n</uuid><memory unit='MiB'>64</memory><vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='pc'>hvm</type></os></domain>" > /tmp/odd.xml
+  virsh -q define /tmp/odd.xml
+done
+"""
+ODD_END = """
+for uuid in $(virsh list --all --uuid); do
+  virsh -q destroy $uuid; virsh -q undefine --snapshots-metadata $uuid
+done
+[ -f /srv/handmade/nbd.pid ] && kill $(cat /srv/handmade/nbd.pid); rm -rf /srv/handmade; true
+"""
+
+
+def test_odd_domains(no_vms: Cloud) -> None:
+    """NBD, a block device, passthrough, snapshots, two consoles, illegal names; a UUID on two hosts is refused."""
+    cloud = no_vms
+    cloud.lab.ssh(HOST, ODD, timeout=120)
+    cloud.lab.ssh("h2", TWINS)
+    try:
+        running = processes(cloud)
+        before = [
+            cloud.lab.ssh(HOST, f"virsh dumpxml --inactive 6f0e1c52-0000-4000-8000-00000000000{n}") for n in (1, 2, 3)
+        ]
+        answer = cloud.call("host", "adopt", HOST, "h2", "-o", "json")
+        assert answer.code == 1, answer.err
+        found = json.loads(answer.out)
+        assert sorted(entry["vm"] for entry in found["adopted"]) == [
+            "nbd-guest",
+            "nbd-guest-h2",
+            "schnorkel-1",
+            "x" * 63,
+        ]
+        assert sorted(entry["domain"] for entry in found["refused"]) == ["other", "twin"]
+        assert all("UUID" in entry["reason"] for entry in found["refused"])
+        after = [
+            cloud.lab.ssh(HOST, f"virsh dumpxml --inactive 6f0e1c52-0000-4000-8000-00000000000{n}") for n in (1, 2, 3)
+        ]
+        assert [unmarked(text) for text in after] == [unmarked(text) for text in before]
+        assert {outcome for _kind, _name, outcome in check_run(cloud)} == {"unchanged"}
+        assert processes(cloud) == running
+        cloud.ok("vm", "stop", "nbd-guest")
+        cloud.ok("vm", "start", "nbd-guest")
+        cloud.ok("vm", "update", "schnorkel-1", "--memory", "80M")
+        assert "first" in cloud.lab.ssh(HOST, "virsh snapshot-list --name 6f0e1c52-0000-4000-8000-000000000003")
+    finally:
+        names = [row["name"] for row in cloud.rows("vm")]
+        if names:
+            cloud.ok("vm", "delete", *names, "--yes")
+        for host in (HOST, "h2"):
+            cloud.lab.ssh(host, ODD_END)
