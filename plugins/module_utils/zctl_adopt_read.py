@@ -111,10 +111,13 @@ def _nic(nic: ET.Element) -> Json:
 
 
 def _hostdev(dev: ET.Element) -> str:
+    """The kind and the numbers of a passed-through device."""
     source = dev.find("source")
-    address = None if source is None else source.find("address")
-    words = "" if address is None else ",".join(f"{key}={value}" for key, value in sorted(address.attrib.items()))
-    return f"{dev.get('type', dev.get('mode', '?'))} {words}".strip()
+    parts = [] if source is None else [source.find(tag) for tag in ("address", "vendor", "product")]
+    words = [
+        ",".join(f"{key}={value}" for key, value in sorted(part.attrib.items())) for part in parts if part is not None
+    ]
+    return " ".join([dev.get("type") or dev.get("mode", "?"), *words])
 
 
 def _boot(root: ET.Element) -> list[str]:
@@ -134,7 +137,7 @@ def _boot(root: ET.Element) -> list[str]:
 def read_all(connection: Any, libvirt: Any) -> list[Json]:
     """Every domain: in full when it has no mark of zctl, else by uuid, name, mark and disks."""
     found = []
-    networks = _network_bridges(connection, libvirt)
+    networks, heard = _network_bridges(connection, libvirt), neighbours()
     for domain in vm_host.read_domains(connection, libvirt).values():
         root = ET.fromstring(domain.config_xml)
         if domain.mark is not None:
@@ -143,14 +146,14 @@ def read_all(connection: Any, libvirt: Any) -> list[Json]:
             found.append({"uuid": domain.uuid, "domain": domain.domain, "mark": mark, "disks": disks})
             continue
         try:
-            found.append(_read(domain, libvirt, networks))
+            found.append(_read(domain, libvirt, networks, heard))
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
     return found
 
 
-def _read(domain: vm_host.Found, libvirt: Any, networks: dict[str, str]) -> Json:
+def _read(domain: vm_host.Found, libvirt: Any, networks: dict[str, str], heard: list[tuple[str, str]]) -> Json:
     handle, active = domain.handle, bool(domain.handle.isActive())
     live_xml = handle.XMLDesc(0) if active else None
     facts = domain_facts(domain.config_xml, live_xml)
@@ -171,8 +174,10 @@ def _read(domain: vm_host.Found, libvirt: Any, networks: dict[str, str]) -> Json
             nic["bridge"] = nic["bridge"] or networks.get(name, "")
         nic["ports"] = _ports(nic["bridge"])
     addresses = _addresses(handle, libvirt, live_xml) if live_xml else {}
+    for mac, address in heard:
+        _note(addresses, mac, address)
     for nic in facts["nics"]:
-        nic["ips"] = addresses.get(nic["mac"], [])
+        nic["ips"] = addresses.get(nic["mac"], []) if live_xml else []
     return facts
 
 
@@ -203,7 +208,7 @@ def _ports(bridge: str) -> list[str]:
 
 
 def _addresses(handle: Any, libvirt: Any, live_xml: str) -> dict[str, list[str]]:
-    """IPv4 addresses by MAC: libvirt's own leases, the guest's agent when it is there, this host's neighbours."""
+    """IPv4 addresses by MAC: from libvirt's own leases, and from the guest's agent when it is there."""
     found: dict[str, list[str]] = {}
     sources = [getattr(libvirt, name) for name in ADDRESS_SOURCES]
     if _has_agent(live_xml):
@@ -214,8 +219,6 @@ def _addresses(handle: Any, libvirt: Any, live_xml: str) -> dict[str, list[str]]
         for entry in answer.values():
             for address in entry.get("addrs") or []:
                 _note(found, entry.get("hwaddr") or "", address.get("addr") or "")
-    for mac, address in neighbours():
-        _note(found, mac, address)
     return found
 
 

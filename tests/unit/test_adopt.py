@@ -117,7 +117,14 @@ def test_odd_devices(cloud: Zctl, fleet: Fleet) -> None:
     assert sources == ["/dev/vg0/web", "nbd://10.0.0.9:10809/export", "pool/image", "default/x.qcow2"]
     assert [found["source"] for found in entry["nics"]] == ["network:default", "direct:eth0", "user"]
     words = " ".join(entry["notes"])
-    for word in ("--network virbr0=NAME", "passes host devices", "2 snapshots", "saved state", "TPM", "size could not"):
+    for word in (
+        "--network virbr0=NAME",
+        "passes host devices",
+        "snapshots: 2",
+        "saved state",
+        "TPM",
+        "size could not",
+    ):
         assert word in words
     assert [row["kind"] for row in cloud.rows("volume")].count("root") == 1
     is_still(fleet, cloud)
@@ -152,8 +159,8 @@ def test_the_user_chooses_names_and_networks(cloud: Zctl, fleet: Fleet) -> None:
     machine.run(simple("web.1", 1), addresses={f"{MAC}1": "10.0.0.5"})
     machine.run(simple("b", 2))
     machine.run(simple("c", 3))
-    assert "no domain nope" in cloud.fails("host", "adopt", "h1", "--domain", "nope", code=3)
-    assert "nope" in cloud.fails("host", "adopt", "h1", "--network", "br0=nope", code=3)
+    assert "no domain nope" in cloud.fails("host", "adopt", "h1", "--domain", "nope")
+    assert "nope" in cloud.fails("host", "adopt", "h1", "--network", "br0=nope")
     assert "not KEY=VALUE" in cloud.fails("host", "adopt", "h1", "--name", "b", code=2)
     assert "which hosts" in cloud.fails("host", "adopt", code=2)
     assert "not a legal name" in cloud.fails("host", "adopt", "h1", "--domain", "b", "--name", "b=a b")

@@ -173,7 +173,11 @@ def write_down(context: Context, found: dict[Place, list[Json]], choice: Choice,
         outcome.proposals = made
         tell(result, outcome)
         for row in unfinished:
-            result.adopted.append({"vm": row.name, "uuid": row.id, "domain": row.domain, "notes": ["finished"]})
+            words = ["its adoption had been begun before; it was finished"]
+            host = next(place.name for place in found if place.id == row.host_id)
+            result.adopted.append(
+                {"host": host, "domain": row.domain, "vm": row.name, "uuid": row.id, "state": row.state, "notes": words}
+            )
         scope: dict[str, dict[str, str]] = {}
         for vm in vms:
             scope.setdefault(vm.host_id or "", {})[vm.id] = "vm"

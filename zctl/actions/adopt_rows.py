@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from zctl.plan.snapshot import Snapshot
 
-SIZES = range(2**20, 2**50 + 1)
+LEAST, MOST = 2**20, 2**50
 
 
 def known_of(snapshot: Snapshot) -> Known:
@@ -99,7 +99,7 @@ def volume_rows(db: Session, proposal: Proposal) -> list[Resource]:
                 vm_id=proposal.facts["uuid"],
                 host_id=proposal.place.id,
                 kind="root" if is_root else "data",
-                size=disk["size"] if disk["size"] in SIZES else None,
+                size=disk["size"] if LEAST <= (disk["size"] or 0) <= MOST else None,
                 format=disk["format"],
                 file=disk["source"],
                 target=disk["target"],

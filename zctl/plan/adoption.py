@@ -376,7 +376,7 @@ def notes(proposal: Proposal) -> list[str]:
     if facts["hostdevs"]:
         found.append(f"passes host devices through ({', '.join(facts['hostdevs'])}); they stay")
     if facts["snapshots"]:
-        found.append(f"has {facts['snapshots']} snapshots; they stay, and zctl does not manage them")
+        found.append(f"snapshots: {facts['snapshots']}; they stay, and zctl does not manage them")
     if facts["managed_save"]:
         found.append("has a saved state; its next start continues from that")
     if facts["tpm"] or facts["nvram"]:
