@@ -14,6 +14,7 @@ try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_adopt_read as adopt_read
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_results
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_diff as vm_diff
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_differences as vm_differences
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_errors as vm_errors
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_host as vm_host
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_spec as vm_spec
@@ -22,6 +23,7 @@ except ImportError:
     import zctl_adopt_read as adopt_read  # type: ignore[no-redef]
     import zctl_results  # type: ignore[no-redef]
     import zctl_vm_diff as vm_diff  # type: ignore[no-redef]
+    import zctl_vm_differences as vm_differences  # type: ignore[no-redef]
     import zctl_vm_errors as vm_errors  # type: ignore[no-redef]
     import zctl_vm_host as vm_host  # type: ignore[no-redef]
     import zctl_vm_spec as vm_spec  # type: ignore[no-redef]
@@ -63,7 +65,7 @@ def _take(
     found = domains.get(desired.spec.uuid)
     if found is None:
         return _failed(vm, "the domain is gone from the host", {})
-    observed = {"present": True, "state": vm_host.field_state(found.actual.state)}
+    observed = {"present": True, "state": vm_differences.field_state(found.actual.state)}
     if found.mark is not None and found.mark.get("inventory") != inventory:
         other = found.mark.get("inventory", "?")
         return _failed(vm, f"the domain belongs to another zctl inventory ({other}); remove it there first", observed)

@@ -265,11 +265,15 @@ def test_parts_are_added_in_place(cloud: Zctl, change: tuple[str, str], field: s
 
 
 def test_volumes_never_shrink(cloud: Zctl) -> None:
-    """By document and by verb."""
+    """By document and by verb, once there is a file that would be cut."""
     text = "kind: Volume\nname: d\nspec: {size: 2G}\n"
     cloud.ok("apply", "-f", "-", stdin=text)
-    assert "never shrinks" in cloud.fails("apply", "-f", "-", stdin=text.replace("2G", "1G"))
-    assert "never shrinks" in cloud.fails("volume", "update", "d", "--size", "1G")
+    cloud.ok("apply", "-f", "-", stdin=text.replace("2G", "1G"))
+    vm = "---\nkind: Vm\nname: v\nspec: {image: tiny, cpus: 1, memory: 1G}\n"
+    text = text.replace("2G", "2G, vm: v") + vm
+    cloud.ok("apply", "-f", "-", stdin=text)
+    assert "cannot shrink to 1G" in cloud.fails("apply", "-f", "-", stdin=text.replace("2G", "1G"))
+    assert "cannot shrink to 1G" in cloud.fails("volume", "update", "d", "--size", "1G")
     cloud.ok("apply", "-f", "-", stdin=text.replace("2G", "3G"))
 
 

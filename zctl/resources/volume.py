@@ -49,7 +49,13 @@ class Volume(Resource, table=True):
         "data", help="what it is to its VM", when="never", listed="list", choices=("root", "data")
     )
     size: int | None = attr(
-        None, help="virtual size; may grow, never shrinks", listed="list", unit="bytes", auto=True, ge=2**20, le=2**50
+        None,
+        help="virtual size; may grow, never shrinks once the file is there",
+        listed="list",
+        unit="bytes",
+        auto=True,
+        ge=2**20,
+        le=2**50,
     )
     format: str = attr("qcow2", help="format of the file", when="never", sa_type=String(16))
     file: str | None = attr(
@@ -95,18 +101,6 @@ class Volume(Resource, table=True):
             self.plug(db, vm)
         return []
 
-    def revise(self, db: Session, inputs: dict[str, Any], changed: set[str]) -> list[Resource]:
-        """A file that is there may grow. It never shrinks, and the host must not be the first to say so."""
-        before = inspect(self).attrs.size.history.deleted if "size" in changed else ()
-        if self.state != "NotInstantiated" and before and (self.size or 0) < (before[0] or 0):
-            sizes = f"it has {format_size(before[0])} and cannot shrink to {format_size(self.size)}"
-            raise Refused(
-                f"{sizes}: that would cut off data",
-                resource=self.label,
-                remedy="make a smaller volume and copy the data inside the guest",
-            )
-        return []
-
     def plug(self, db: Session, vm: Vm) -> None:
         """Make it a disk of that VM. Raises Refused when the file lies on another host."""
         storage = db.get(PrimaryStorage, self.primary_storage_id) if self.primary_storage_id else None
@@ -132,11 +126,11 @@ class Volume(Resource, table=True):
 
         if "size" in changed:
             old = before(self, "size") or 0
-            if (self.size or 0) < old:
+            if self.state != "NotInstantiated" and (self.size or 0) < old:
                 raise Refused(
-                    f"a volume never shrinks: it has {format_size(old)}",
+                    f"it has {format_size(old)} and cannot shrink to {format_size(self.size)}: that would cut off data",
                     resource=self.label,
-                    remedy="make a smaller one and copy the data inside the VM",
+                    remedy="make a smaller volume and copy the data inside the guest",
                     field="size",
                 )
             if self.state != "NotInstantiated" and self.primary_storage_id and self.file is None:
