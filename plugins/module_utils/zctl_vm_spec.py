@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_boot as vm_boot
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_room as vm_room
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_template as template
 except ImportError:
+    import zctl_vm_boot as vm_boot  # type: ignore[no-redef]
     import zctl_vm_room as vm_room  # type: ignore[no-redef]
     import zctl_vm_template as template  # type: ignore[no-redef]
 
@@ -24,7 +26,6 @@ MARK = f"{{{XMLNS}}}vm"
 DISK_ALIAS = "ua-zctl-disk-"
 NIC_ALIAS = "ua-zctl-nic-"
 KIB = 1024
-BOOT_DEVICES = {"disk": "hd", "network": "network"}
 
 # XML 1.0 has no way to write these characters at all, not even escaped.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -138,30 +139,10 @@ def parse_root(root: ET.Element) -> DomainSpec:
         memory=_memory(root),
         description=root.findtext("description") or None,
         reboot=mark.get("reboot"),
-        boot=parse_boot(root),
+        boot=vm_boot.parse_boot(root),
         disks=tuple(_parse_disk(disk) for disk in our_disks(root)),
         nics=tuple(_parse_nic(nic) for nic in our_nics(root)),
     )
-
-
-def parse_boot(root: ET.Element) -> tuple[str, ...]:
-    """What the domain boots from, in order. What zctl does not set, such as a disc to install from, is left out."""
-    words = {dev: word for word, dev in BOOT_DEVICES.items()}
-    devices = [boot.get("dev", "") for boot in root.findall("os/boot")]
-    return tuple(words[device] for device in devices if device in words) or ("disk",)
-
-
-def _merge_boot(root: ET.Element, order: tuple[str, ...]) -> None:
-    """Set the boot order; an equal one is left as it was written (none at all means disk, too)."""
-    if parse_boot(root) == order:
-        return
-    system = _child(root, "os")
-    for boot in [boot for boot in system.findall("boot") if boot.get("dev") in BOOT_DEVICES.values()]:
-        system.remove(boot)
-    for device in root.findall("devices/*"):
-        _drop(device, "boot")  # libvirt allows only one way to say it
-    for word in order:
-        ET.SubElement(system, "boot", {"dev": BOOT_DEVICES[word]})
 
 
 def _vcpus(root: ET.Element) -> int:
@@ -317,7 +298,7 @@ def merge(xml: str | None, spec: DomainSpec) -> str:
         element = _child(root, tag)
         element.set("unit", "KiB")
         element.text = str(spec.memory)
-    _merge_boot(root, spec.boot)
+    vm_boot.merge_boot(root, spec.boot)
     if not new:
         _drop(root, "vcpus")  # one entry for each CPU: wrong as soon as their number changes
         template.fit_cpu(root, spec.virt_type)
