@@ -11,9 +11,11 @@ from typing import Any
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_diff as vm_diff
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_spec as vm_spec
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_vm_adopted import follow
 except ImportError:
     import zctl_vm_diff as vm_diff  # type: ignore[no-redef]
     import zctl_vm_spec as vm_spec  # type: ignore[no-redef]
+    from zctl_vm_adopted import follow  # type: ignore[no-redef]
 
 # What a domain's state is called in the inventory.
 _FIELD_STATES = {vm_diff.PAUSED: "Unknown", vm_diff.SUSPENDED: "Stopped"}
@@ -32,9 +34,9 @@ def difference(field: str, actual: Any, desired: Any) -> dict[str, Any]:
 
 def differences(actual: vm_diff.Actual | None, desired: vm_diff.Desired) -> list[dict[str, Any]]:
     """Each field in which the domain as found is not the wanted one; sizes in bytes."""
-    wanted = desired.spec
     if actual is None:
-        return [difference("domain", None, wanted.domain)]
+        return [difference("domain", None, desired.spec.domain)]
+    wanted = follow(desired.spec, actual.spec)
     found = []
     state = field_state(actual.state)
     if state != desired.state and actual.state not in _ON_ITS_WAY:

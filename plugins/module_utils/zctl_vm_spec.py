@@ -10,31 +10,72 @@ import io
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_adopted as adopted_devices
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_boot as vm_boot
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_room as vm_room
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_template as template
-    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_vm_values import DiskSpec, DomainSpec, NicSpec
 except ImportError:
     import zctl_vm_adopted as adopted_devices  # type: ignore[no-redef]
+    import zctl_vm_boot as vm_boot  # type: ignore[no-redef]
     import zctl_vm_room as vm_room  # type: ignore[no-redef]
     import zctl_vm_template as template  # type: ignore[no-redef]
-    from zctl_vm_values import DiskSpec, DomainSpec, NicSpec  # type: ignore[assignment]
 
 XMLNS = adopted_devices.XMLNS
 MARK = adopted_devices.MARK
 DISK_ALIAS = "ua-zctl-disk-"
 NIC_ALIAS = "ua-zctl-nic-"
 KIB = 1024
-BOOT_DEVICES = {"disk": "hd", "network": "network"}
 
 # XML 1.0 has no way to write these characters at all, not even escaped.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 ET.register_namespace("zctl", XMLNS)
+
+
+@dataclass(frozen=True)
+class DiskSpec:
+    """A disk of the domain: `dev` is the name that the guest is likely to see (vda, vdb ...)."""
+
+    uuid: str
+    path: str
+    format: str
+    dev: str
+    adopted: bool = False
+
+
+@dataclass(frozen=True)
+class NicSpec:
+    """A network card of the domain; `mtu` is what the guest is told, in bytes, or None for the bridge's own."""
+
+    uuid: str
+    mac: str
+    bridge: str
+    tap: str
+    mtu: int | None = None
+    adopted: bool = False
+
+
+@dataclass(frozen=True)
+class DomainSpec:
+    """All that zctl sets in a domain; `memory` is in KiB because libvirt rounds to them."""
+
+    uuid: str
+    name: str
+    domain: str
+    inventory: str
+    virt_type: str
+    vcpus: int
+    memory: int
+    description: str | None = None
+    reboot: str | None = None
+    boot: tuple[str, ...] = ("disk",)
+    disks: tuple[DiskSpec, ...] = field(default=())
+    nics: tuple[NicSpec, ...] = field(default=())
+    adopted: bool = False
 
 
 def xml_text(text: str) -> str:
@@ -125,31 +166,11 @@ def parse_root(root: ET.Element) -> DomainSpec:
         memory=_memory(root),
         description=(description.strip() if adopted else description) or None,
         reboot=mark.get("reboot"),
-        boot=parse_boot(root),
+        boot=vm_boot.parse_boot(root),
         disks=(*disks, *(_parse_disk(disk) for disk in our_disks(root))),
         nics=(*nics, *(_parse_nic(nic) for nic in our_nics(root))),
         adopted=adopted,
     )
-
-
-def parse_boot(root: ET.Element) -> tuple[str, ...]:
-    """What the domain boots from, in order. What zctl does not set, such as a disc to install from, is left out."""
-    words = {dev: word for word, dev in BOOT_DEVICES.items()}
-    devices = [boot.get("dev", "") for boot in root.findall("os/boot")]
-    return tuple(words[device] for device in devices if device in words) or ("disk",)
-
-
-def _merge_boot(root: ET.Element, order: tuple[str, ...]) -> None:
-    """Set the boot order; an equal one is left as it was written (none at all means disk, too)."""
-    if parse_boot(root) == order:
-        return
-    system = _child(root, "os")
-    for boot in [boot for boot in system.findall("boot") if boot.get("dev") in BOOT_DEVICES.values()]:
-        system.remove(boot)
-    for device in root.findall("devices/*"):
-        _drop(device, "boot")  # libvirt allows only one way to say it
-    for word in order:
-        ET.SubElement(system, "boot", {"dev": BOOT_DEVICES[word]})
 
 
 def _vcpus(root: ET.Element) -> int:
@@ -262,10 +283,7 @@ def render_disk(disk: DiskSpec, into: ET.Element | None = None) -> ET.Element:
 
 
 def render_nic(nic: NicSpec, into: ET.Element | None = None, *, network_boot: bool = False) -> ET.Element:
-    """An interface element with our fields set; `into` is the existing element whose other content is kept.
-
-    Without network boot a card has no ROM, so that the firmware need not look for it.
-    """
+    """As `render_disk`, a card. Without network boot it has no ROM: the firmware need not look for it."""
     if nic.adopted:
         return into if into is not None else adopted_devices.nic_element(nic.mac, nic.bridge)
     element = into if into is not None else ET.Element("interface", {"type": "bridge"})
@@ -317,7 +335,7 @@ def merge(xml: str | None, spec: DomainSpec) -> str:
         element = _child(root, tag)
         element.set("unit", "KiB")
         element.text = str(spec.memory)
-    _merge_boot(root, spec.boot)
+    vm_boot.merge_boot(root, spec.boot)
     if not new:
         _drop(root, "vcpus")  # one entry for each CPU: wrong as soon as their number changes
         template.fit_cpu(root, spec.virt_type)
@@ -341,6 +359,7 @@ def _merge_adopted(root: ET.Element, spec: DomainSpec) -> str:
     adopted_devices.set_size(root, spec.memory, spec.vcpus, (found.memory, found.vcpus))
     if found.description != spec.description:
         _set_text(root, "description", spec.description)
+    vm_boot.merge_boot(root, spec.boot)
     devices = _child(root, "devices")
     disks, nics = adopted_devices.adopted_disks(root), adopted_devices.adopted_nics(root)
     wanted = {device.uuid for device in (*spec.disks, *spec.nics)}
