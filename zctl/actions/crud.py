@@ -129,7 +129,8 @@ def preview_delete(context: Context, cls: type[Resource], names: list[str], *, c
     """The labels of all that a delete would take along. Raises NotFound or Refused as the delete would."""
     with context.inventory.read() as db:
         roots: list[Resource] = [find(db, cls, name) for name in names]
-        return [row.label for row in removal.work_out(db, roots, cascade).rows]
+        rows = removal.work_out(db, roots, cascade).rows
+        return [row.label + (f" ({row.delete_note})" if row.delete_note else "") for row in rows]
 
 
 def fresh(context: Context, row: T) -> T:

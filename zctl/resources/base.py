@@ -213,6 +213,11 @@ class Resource(SQLModel):
     def check(self, db: Session) -> None:
         """Raise Refused when the row, as it would stand, breaks a rule. Called before create and update."""
 
+    @property
+    def delete_note(self) -> str:
+        """What people should know before they delete the row, in a few words."""
+        return ""
+
     def check_delete(self, db: Session) -> None:
         """Raise Refused when a rule beyond plain references forbids deleting the row."""
 

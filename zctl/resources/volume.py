@@ -103,6 +103,12 @@ class Volume(Resource, table=True):
 
     def plug(self, db: Session, vm: Vm) -> None:
         """Make it a disk of that VM. Raises Refused when the file lies on another host."""
+        if self.file is not None and not self.file.startswith("/"):
+            raise Refused(
+                f"its source {self.file} is not a file of the host",
+                resource=self.label,
+                remedy="zctl plugs in adopted disks by their path only; use virsh attach-device",
+            )
         storage = db.get(PrimaryStorage, self.primary_storage_id) if self.primary_storage_id else None
         if storage is None or storage.kind == "local":
             if self.host_id not in (None, vm.host_id):
@@ -124,6 +130,13 @@ class Volume(Resource, table=True):
         """Grow it, and plug it into another VM, or into none."""
         from zctl.resources.room import require_room
 
+        if "size" in changed and self.file is not None:
+            raise Refused(
+                "an adopted disk is not resized by zctl",
+                resource=self.label,
+                remedy=f"resize {self.file} on its host and tell the guest by virsh blockresize",
+                field="size",
+            )
         if "size" in changed:
             old = before(self, "size") or 0
             if self.state != "NotInstantiated" and (self.size or 0) < old:
@@ -166,6 +179,11 @@ class Volume(Resource, table=True):
         """The name of its storage under a key, or nothing."""
         storage = snapshot.get(PrimaryStorage, self.primary_storage_id)
         return {key: storage.name} if storage else {}
+
+    @property
+    def delete_note(self) -> str:
+        """Files of adopted disks are their owner's."""
+        return "" if self.file is None else f"{self.file} stays"
 
     def path(self, storage: PrimaryStorage) -> str:
         """Where the file is on the hosts."""
