@@ -147,6 +147,7 @@ def collection_files() -> dict[str, bytes]:
         top = COLLECTION / part
         for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
             inside = path.relative_to(COLLECTION)
-            if path.is_file() and not LEFT_OUT & set(inside.parts) and path.suffix != ".pyc":
+            strays = LEFT_OUT.intersection(inside.parts) or any(part.startswith(".") for part in inside.parts)
+            if path.is_file() and not strays and path.suffix != ".pyc":
                 files[f"collections/ansible_collections/zctl/cloud/{inside}"] = path.read_bytes()
     return files
