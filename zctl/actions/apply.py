@@ -110,7 +110,10 @@ def apply(
     """
     documents = check_all(manifest.documents)
     if context.dry_run:
-        return plan(context, manifest, options)
+        found = plan(context, manifest, options)
+        if judge:
+            judge(found)
+        return found
     if refresh:
         read_hosts(context)
     failures = finish_outstanding(context)
@@ -185,7 +188,7 @@ def second_pass(
             options = replace(options, prune=False)
     with context.inventory.write() as db:
         intent = Intent(db, options, context.reason)
-        intent.work_out(documents if options.prune else [entry for entry, _error in first.later])
+        intent.work_out(documents if options.prune else [entry for entry, _error in first.later], documents)
         failures += [*intent.errors, *(error for _entry, error in intent.later)]
         job = begin(db, context, intent)
     run(context, job, failures)

@@ -12,7 +12,7 @@ from zctl.errors import NotFound, NotYet, Refused, ZctlError
 from zctl.inventory import removal, store
 from zctl.inventory.compare import Known
 from zctl.inventory.outstanding import Scope
-from zctl.plan.changes import Change, Plan
+from zctl.plan.changes import UNSTABLE, Change, Plan
 from zctl.plan.manifest import Document
 from zctl.resources.base import Resource, attrs, public_name
 from zctl.resources.registry import all_classes, resource_class
@@ -61,9 +61,12 @@ class Intent:
         self.documented: set[tuple[str, str]] = set()
         self.missing: set[str] = set()
 
-    def work_out(self, documents: list[Checked]) -> None:
-        """Carry the documents into the transaction, in their order, then what is pruned."""
-        self.documented = {(entry.cls.noun, entry.given["name"]) for entry in documents}
+    def work_out(self, documents: list[Checked], everything: list[Checked] | None = None) -> None:
+        """Carry the documents into the transaction, in their order, then what is pruned.
+
+        `everything` are all documents of the manifest, when these are only some of them.
+        """
+        self.documented = {(entry.cls.noun, entry.given["name"]) for entry in everything or documents}
         pruned = not self.options.prune or self.prune(retry=False)
         for entry in documents:
             self.one(entry)
@@ -244,7 +247,7 @@ class Intent:
         found = {}
         for name, about in attrs(type(row)).items():
             value = getattr(row, name)
-            if about.listed == "list" and name not in ("name", "state") and value is not None:
+            if about.listed == "list" and name not in ("name", "state", *UNSTABLE) and value is not None:
                 found[public_name(name)] = (None, self.shown(row, public_name(name), value))
         return found
 

@@ -10,16 +10,19 @@ import pytest
 
 from tests.lab.cloud.zctl import Cloud
 
+WORDS = ("--image", "tiny", "--instance-offering", "small", "--host", "h1")
 
-@pytest.fixture
-def vm(no_vms: Cloud) -> Iterator[Cloud]:
-    """A running VM `web` with a data disk on h1 and a stopped one, `idle`."""
-    words = ("--image", "tiny", "--instance-offering", "small", "--host", "h1")
-    no_vms.ok("vm", "create", "web", *words, "--network", "flat", "--network", "private", "--disk", "scratch")
-    no_vms.ok("vm", "create", "idle", *words, "--power", "Stopped")
-    no_vms.ok("wait", "vm", "web", "ip", "--timeout", "120")
-    assert differences(no_vms) == []
-    yield no_vms
+
+@pytest.fixture(scope="module")
+def vm(cloud: Cloud) -> Iterator[Cloud]:
+    """A running VM `web` with a data disk on h1 and a stopped one, `idle`. Each test leaves them mended."""
+    cloud.ok("vm", "create", "web", *WORDS, "--network", "flat", "--network", "private", "--disk", "scratch")
+    cloud.ok("vm", "create", "idle", *WORDS, "--power", "Stopped")
+    cloud.ok("wait", "vm", "web", "ip", "--timeout", "120")
+    assert differences(cloud) == []
+    yield cloud
+    cloud.ok("vm", "delete", *(row["name"] for row in cloud.rows("vm")), "--yes")
+    cloud.ok("volume", "delete", *(row["name"] for row in cloud.rows("volume")), "--yes")
 
 
 def differences(cloud: Cloud, *words: str) -> list[dict[str, Any]]:
@@ -80,12 +83,13 @@ def test_only_what_is_named_is_mended(vm: Cloud) -> None:
 
 def test_the_hosts_values_are_taken_over(vm: Cloud) -> None:
     """--accept: the inventory follows what somebody did by hand, and nothing is undone."""
-    vm.lab.ssh("h1", "virsh destroy z-web; virsh detach-disk z-web vdb --config; virsh setvcpus z-idle 2 --config")
+    vm.ok("vm", "create", "taken", *WORDS, "--disk", "scratch")
+    vm.lab.ssh("h1", "virsh destroy z-taken; virsh detach-disk z-taken vdb --config; virsh setvcpus z-idle 2 --config")
     vm.ok("converge", "--accept", "--yes")
-    assert vm.show("vm", "web")["power"] == "Stopped" and vm.show("vm", "idle")["cpus"] == 2
-    assert vm.rows("volume", "name=web-data1")[0]["vm"] is None
+    assert vm.show("vm", "taken")["power"] == "Stopped" and vm.show("vm", "idle")["cpus"] == 2
+    assert vm.rows("volume", "name=taken-data1")[0]["vm"] is None
     assert differences(vm) == []
-    assert vm.domains("h1")["z-web"] == "shut off"
+    assert vm.domains("h1")["z-taken"] == "shut off"
 
 
 def test_a_vm_that_is_starting_is_no_drift(vm: Cloud) -> None:
