@@ -98,7 +98,7 @@ def fill(zctl: Zctl, rows: list[tuple[str, dict[str, Any]]], image: Path) -> Non
                     db.add(StorageHost(storage_id=row.id, host_id=host.id, total=GIB, free=GIB, token="t"))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=inventories())
 def test_export_apply_plan_is_empty(zctl: Zctl, tmp_path_factory: Any, rows: list[tuple[str, dict[str, Any]]]) -> None:
     """On the inventory itself nothing would change; on an empty one the same comes out, and again nothing changes."""

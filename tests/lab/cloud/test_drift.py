@@ -60,21 +60,21 @@ BEHIND: list[tuple[str, str, str, str]] = [
 
 @pytest.mark.parametrize(("command", "noun", "name", "field"), BEHIND, ids=[entry[0][:40] for entry in BEHIND])
 def test_each_kind_of_drift_is_told_and_mended(vm: Cloud, command: str, noun: str, name: str, field: str) -> None:
-    """Told with resource and field, exit 2 for monitoring, nothing changed by telling; then mended, and gone."""
+    """Told with resource and field, exit 2 for monitoring; then mended, and gone."""
     vm.lab.ssh("h1", command)
-    found = told(vm)
+    answer = vm.call("plan", "-o", "json", "--detailed-exitcode")
+    assert answer.code == 2, answer.err
+    found = {(f"{one['noun']} {one['name']}", one["field"]) for one in json.loads(answer.out)["differences"]}
     assert any(label.startswith(f"{noun} {name}") and word.startswith(field) for label, word in found), found
     assert all(label.startswith(noun) or noun != "vm" for label, _ in found), found
-    assert vm.call("plan", "--detailed-exitcode").code == 2
-    assert told(vm) == found, "telling changed something"
     vm.ok("converge")
     assert differences(vm) == []
-    vm.ok("wait", "vm", "web", "ip", "--timeout", "120")
 
 
 def test_only_what_is_named_is_mended(vm: Cloud) -> None:
-    """--noun and --name leave the rest as it is, to be looked at."""
+    """Telling changes nothing; --noun and --name leave the rest as it is, to be looked at."""
     vm.lab.ssh("h1", "virsh destroy z-web; virsh start z-idle")
+    assert told(vm) == told(vm) == {("vm web", "state"), ("vm idle", "state")}
     vm.ok("converge", "--noun", "vm", "--name", "web")
     assert told(vm) == {("vm idle", "state")}
     vm.ok("converge", "--host", "h1")
