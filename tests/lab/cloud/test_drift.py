@@ -53,8 +53,11 @@ BEHIND: list[tuple[str, str, str, str]] = [
     (f"ip link set {BRIDGE} down", "l2-network", "", ""),
     ("ip link del $(ls /sys/class/net | grep ^zvx- | head -1)", "l2-network", "tunnel", ""),
     ("ip netns del $(ip netns list | head -1 | cut -d' ' -f1)", "l3-network", "", ""),
-    ("pkill -9 dnsmasq; sleep 0.2; systemctl stop 'zctl-*dnsmasq*' 'zctl-dhcp*' 2>/dev/null; pkill -9 dnsmasq; true",
-     "l3-network", "", ""),
+    ("systemctl stop 'zctl-l3@*'", "l3-network", "", ""),
+    ("rm /etc/zctl/l3/*/hosts/*", "nic", "web-", ""),
+    ("rm /etc/systemd/system/zctl-l3@.service", "l3-network", "", "zctl-l3@.service"),
+    ("nft flush table bridge $(nft list tables bridge | awk '/zctl/{print $3; exit}')", "l3-network", "", ""),
+    ("echo net.ipv4.ip_forward=0 >> /etc/sysctl.d/90-zctl.conf", "host", "h1", ""),
 ]  # fmt: skip
 
 
