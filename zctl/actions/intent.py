@@ -108,7 +108,9 @@ class Intent:
 
     def note(self, entry: Checked, error: ZctlError) -> None:
         """Remember a document that cannot be carried out, or not yet."""
-        noun, name, place = entry.cls.noun, entry.given["name"], entry.document.at(error.field)
+        noun, name = entry.cls.noun, entry.given["name"]
+        error.field = error.field or (naming(entry, error.resource) if isinstance(error, NotFound) else "")
+        place = entry.document.at(error.field)
         follows = isinstance(error, NotFound) and error.resource in self.missing
         label = f"{noun} {name}"
         self.missing.add(label)
@@ -122,12 +124,11 @@ class Intent:
             error = Refused(f"it needs {error.resource}, which is refused", resource=label)
         if place not in error.what:
             error.what = f"{error.what} [{place}]"
-        about = entry.cls.inputs.get(error.field)
-        impact = about.impact if about else impact_of(entry.cls, error.field)
+        exists = self.known.row(entry.cls, name) is not None
+        impact = {error.field: impact_of(entry.cls, error.field)} if exists and not follows else {}
+        why = error.what if error.resource in ("", label) else f"{error.resource} {error.what}"
         self.errors.append(error)
-        self.plan.changes.append(
-            Change("refuse", noun, name, impact={error.field: impact}, why=error.what, remedy=error.remedy, place=place)
-        )
+        self.plan.changes.append(Change("refuse", noun, name, {}, impact, why, error.remedy, place))
 
     def create(self, entry: Checked) -> None:
         """Make what is not there, with all that belongs to it."""
@@ -272,8 +273,20 @@ class Intent:
         return dict(sorted(found.items()))
 
 
+def naming(entry: Checked, resource: str) -> str:
+    """The field in which a document names a resource, or an empty string."""
+    name = resource.partition(" ")[2]
+    for key, value in entry.given.items():
+        texts = value if isinstance(value, list) else [value]
+        if key != "name" and any(isinstance(text, str) and text.partition("=")[0] == name for text in texts):
+            return key
+    return ""
+
+
 def impact_of(cls: type[Resource], public: str) -> str:
     """What changing a field that cannot change would have meant."""
+    if public in cls.inputs:
+        return cls.inputs[public].impact
     for name, about in attrs(cls).items():
         if public_name(name) == public:
             return "replace" if about.when == "create" and about.impact == "live" else about.impact

@@ -84,6 +84,8 @@ def save(context: Context, path: Path, manifest: Manifest, options: Options, pla
         forecast=json.loads(json.dumps(plan.fingerprint(), default=str)),
     )
     partial = path.with_name(f".{path.name}.{made.id[:8]}")
+    if not path.parent.is_dir():
+        raise Invalid(f"cannot write {path}: there is no folder {path.parent}")
     try:
         write_private(partial, made.model_dump_json(indent=1))
         partial.replace(path)
