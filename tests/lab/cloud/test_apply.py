@@ -26,7 +26,7 @@ def settled(cloud: Cloud, text: str) -> None:
     assert "no differences on 3 hosts" in cloud.ok("plan", "--detailed-exitcode")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_kill_9_at_random_points_and_apply_again(no_vms: Cloud, seed: int) -> None:
     """Wherever it dies, the next apply comes to the same end, forward and back."""
     chance = random.Random(seed)

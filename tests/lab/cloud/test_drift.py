@@ -65,13 +65,13 @@ BEHIND: list[tuple[str, str, str, str]] = [
 def test_each_kind_of_drift_is_told_and_mended(vm: Cloud, command: str, noun: str, name: str, field: str) -> None:
     """Told with resource and field, exit 2 for monitoring; then mended, and gone."""
     vm.lab.ssh("h1", command)
-    answer = vm.call("plan", "-o", "json", "--detailed-exitcode")
+    answer = vm.call("plan", "-o", "json", "--detailed-exitcode", "--host", "h1")
     assert answer.code == 2, answer.err
     found = {(f"{one['noun']} {one['name']}", one["field"]) for one in json.loads(answer.out)["differences"]}
     assert any(label.startswith(f"{noun} {name}") and word.startswith(field) for label, word in found), found
     assert all(label.startswith(noun) or noun != "vm" for label, _ in found), found
-    vm.ok("converge")
-    assert differences(vm) == []
+    vm.ok("converge", "--host", "h1")
+    assert differences(vm, "--host", "h1") == []
 
 
 def test_only_what_is_named_is_mended(vm: Cloud) -> None:
