@@ -129,7 +129,7 @@ class Zctl:
 def zctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zctl:
     """An empty inventory."""
     hosts = FakeHosts()
-    for module in ("converge", "release", "hosts"):
+    for module in ("converge", "drift", "release", "hosts"):
         monkeypatch.setattr(f"zctl.actions.{module}.execute", hosts)
     made = Zctl(tmp_path / "home", hosts)
     made.ok("init")

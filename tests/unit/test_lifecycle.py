@@ -129,10 +129,9 @@ def test_dry_run_changes_nothing(cloud: Zctl) -> None:
         ("vm", "delete", "web-1"),
         ("zone", "create", "z2"),
         ("zone", "delete", "z1", "--cascade"),
-        ("converge",),
         ("host", "maintenance", "h1"),
         ("vm", "destroy", "web-1"),
-    ):
+    ):  # a dry run of converge compares the hosts: see test_drift.py
         answer = cloud.call(*words, "--dry-run")
         assert answer.exit_code in (0, 1) and "Traceback" not in answer.output, (words, answer.output)
     assert (cloud.dump(), len(cloud.hosts.runs), len(cloud.rows("event"))) == (before, runs, events)
