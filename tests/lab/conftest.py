@@ -1,4 +1,4 @@
-"""Real hosts for the tests below: the lab `test`, brought up once and taken down at the end.
+"""Real hosts for the tests below: the lab `test` (or ZCTL_TEST_LAB), brought up once and taken down at the end.
 
 What a killed run left of it is taken down first, because its hosts carry that run's networks and disks.
 ZCTL_KEEP_LAB=1 takes a lab that is up as it is and leaves it up, to look around in it.
@@ -16,9 +16,9 @@ import pytest
 
 from zctl.lab import Lab
 
-LAB = "test"
+LAB = os.environ.get("ZCTL_TEST_LAB") or "test"
 HOSTS = 3
-LOCK = Path("/run/lock/zctl-lab-tests")
+LOCK = Path(f"/run/lock/zctl-lab-{LAB}")
 
 
 def say(line: str) -> None:
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """The lab `test` with three running hosts that nobody has used yet."""
+    """The lab with three running hosts that nobody has used yet."""
     keep = os.environ.get("ZCTL_KEEP_LAB", "") not in ("", "0")
     with LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run on this machine uses the same lab: wait for it
