@@ -156,6 +156,8 @@ def vms(folder: Path) -> list[Figure]:
         found.append(one_vm(folder, cloud))
         found.append(hundred_vms(folder, cloud))
         found.append(bench_plan.drift_check(cloud, bare_run(folder, lab, ["h1", "h2", "h3"])))
+        cloud.ok("l3-network", "delete", "flat", "--yes")
+        cloud.ok("l2-network", "delete", "wire", "--yes")
         found.append(bench_plan.fifty_hosts(folder, lab))
     finally:
         Lab.down(LAB)
