@@ -25,6 +25,7 @@ from zctl.resources.internal import Outstanding
 from zctl.resources.lookup import look_up
 from zctl.resources.registry import all_classes
 from zctl.resources.spec import validate
+from zctl.resources.vm import Vm
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -119,7 +120,7 @@ def apply(
     failures = finish_outstanding(context)
     documents = [pinned(context, entry) for entry in documents]
     if options.prune:
-        release_pruned(context, documents, options)
+        release_pruned(context, documents, options, judge)
     intent = first_pass(context, documents, options, judge, failures)
     if intent.later or intent.unplugged:
         second_pass(context, documents, options, intent, failures)
@@ -177,12 +178,14 @@ def second_pass(
     if first.unplugged:
         with context.inventory.read() as db:
             held = set(db.scalars(select(col(Outstanding.uuid))))
-        if held.intersection(first.unplugged):
+            guests = [db.get(Vm, key) for key in first.unplugged.values()]
+        kept = any(text.startswith("removal of disk") for vm in guests if vm for text in vm.pending)
+        if kept or held.intersection(first.unplugged):
             failures.append(
                 HostError(
                     "disks that were to be deleted are still plugged in",
                     resource="apply",
-                    remedy="apply again when their hosts answer",
+                    remedy="apply again when their hosts answer and their guests have let go (vm show: pending)",
                 )
             )
             options = replace(options, prune=False)
@@ -193,12 +196,12 @@ def second_pass(
         job = begin(db, context, intent)
     run(context, job, failures)
     done = {(change.noun, change.name) for change in intent.plan.changes}
-    kept = [
+    rest = [
         change
         for change in first.plan.changes
         if change.action != "later" and not (change.action == "remove" and (change.noun, change.name) in done)
     ]
-    first.plan.changes = kept + intent.plan.changes
+    first.plan.changes = rest + intent.plan.changes
     first.touched += intent.touched
 
 
@@ -222,12 +225,15 @@ def pinned(context: Context, entry: Checked) -> Checked:
     return replace(entry, document=replace(entry.document, values=values))
 
 
-def release_pruned(context: Context, documents: list[Checked], options: Options) -> None:
+def release_pruned(context: Context, documents: list[Checked], options: Options, judge: Judge | None) -> None:
     """Clean the hosts that are about to be pruned, while they are still known."""
     try:
         with context.inventory.write() as db:
             intent = Intent(db, options)
             intent.work_out(documents)
+            finish_plan(context, intent)
+            if judge:
+                judge(intent.plan)
             raise DryRun
     except DryRun:
         if intent.errors:

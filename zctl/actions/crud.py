@@ -35,6 +35,11 @@ def scope_of(db: Session, rows: list[Resource]) -> Scope:
             scope |= outstanding.everything(row.id)
         elif outstanding.is_relevant(type(row)):
             outstanding.collect_scope(snapshot, row, scope)
+    # A disk that leaves a VM is noted on that VM's host until it has let go: nobody else may have it before.
+    for disk in (row for row in rows if row.noun == "volume"):
+        for host in {getattr(row, "host_id", None) for row in rows if row.noun == "vm"}:
+            if host is not None:
+                outstanding.note(scope, host, disk.id, ("vm",))
     return scope
 
 

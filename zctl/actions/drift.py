@@ -13,7 +13,7 @@ from zctl.errors import Misuse
 from zctl.inventory import lease, outstanding
 from zctl.inventory.outstanding import EVERYTHING, Scope
 from zctl.inventory.snapshot import load
-from zctl.inventory.store import record, touch
+from zctl.inventory.store import drop_tags, record, touch
 from zctl.plan.drift import Difference, Drift, compare
 from zctl.plan.hoststate import CONCERNS
 from zctl.resources.host import Host
@@ -118,7 +118,9 @@ def accept(context: Context, differences: Iterable[Difference]) -> Accepted:
                 continue
             for changed in touched:
                 outstanding.collect_scope(snapshot, changed, scope)
-                if changed not in db.deleted:
+                if changed in db.deleted:
+                    drop_tags(db, [changed.id])
+                else:
                     touch(db, changed)
             record(db, row, f"took over from {entry.host}: {entry.field} {entry.actual}", context.reason)
             targets.append(row)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.exc import IntegrityError
+
 from zctl.actions.crud import reaches_hosts, scope_of
 from zctl.errors import NotFound, NotYet, Refused, ZctlError
 from zctl.inventory import removal, store
@@ -51,7 +53,7 @@ class Intent:
     touched: list[Resource] = field(default_factory=list)
     scope: Scope = field(default_factory=dict)
     later: list[tuple[Checked, ZctlError]] = field(default_factory=list)
-    unplugged: list[str] = field(default_factory=list)
+    unplugged: dict[str, str] = field(default_factory=dict)
     errors: list[ZctlError] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -68,6 +70,8 @@ class Intent:
         """
         self.documented = {(entry.cls.noun, entry.given["name"]) for entry in everything or documents}
         pruned = not self.options.prune or self.prune(retry=False)
+        if pruned and self.plan.changes:
+            self.known = Known(self.db)
         for entry in documents:
             self.one(entry)
         if not pruned:
@@ -82,10 +86,10 @@ class Intent:
         name, noun = entry.given["name"], entry.cls.noun
         row = self.known.row(entry.cls, name) or self.made.get((noun, name))
         owned = not self.options.set_name or (row is not None and row.manifest_set == self.options.set_name)
-        if row is not None and owned and (noun, name) not in self.made and not self.known.differs(row, entry.given):
-            self.plan.unchanged += 1
-            return
         try:
+            if row is not None and owned and (noun, name) not in self.made and not self.known.differs(row, entry.given):
+                self.plan.unchanged += 1
+                return
             with self.attempt():
                 if row is None:
                     self.create(entry)
@@ -98,12 +102,15 @@ class Intent:
     def attempt(self) -> Iterator[None]:
         """A part of the work that is as if it had never been when it fails."""
         changes, touched, made = list(self.plan.changes), list(self.touched), dict(self.made)
-        scope = {host: dict(uuids) for host, uuids in self.scope.items()}
+        scope, unplugged = {host: dict(uuids) for host, uuids in self.scope.items()}, dict(self.unplugged)
         try:
             with self.db.begin_nested():
                 yield
-        except ZctlError:
-            self.plan.changes, self.touched, self.made, self.scope = changes, touched, made, scope
+        except (ZctlError, IntegrityError) as error:
+            self.plan.changes, self.touched, self.made = changes, touched, made
+            self.scope, self.unplugged = scope, unplugged
+            if isinstance(error, IntegrityError):
+                raise Refused(f"another resource has it already: {error.orig}", remedy="choose another value") from None
             raise
 
     def note(self, entry: Checked, error: ZctlError) -> None:
@@ -169,7 +176,7 @@ class Intent:
                 if part.id in sizes:
                     grown = {"size": (sizes[part.id], getattr(part, "size", None))}
                     self.plan.changes.append(Change("update", part.noun, part.name, grown, place=place))
-            else:
+            elif (part.noun, part.name) not in self.made:
                 self.made[(part.noun, part.name)] = part
                 self.plan.changes.append(Change("create", part.noun, part.name, self.described(part), place=place))
         if not fields and not made:
@@ -226,7 +233,7 @@ class Intent:
                 continue
             setattr(row, "vm_id", None)  # noqa: B010 - only volumes have it
             store.touch(self.db, row)
-            self.unplugged.append(row.id)
+            self.unplugged[row.id] = vm.id
             self.touched += [row, vm]
             self.plan.changes.append(Change("remove", row.noun, row.name))
         return rest

@@ -38,10 +38,15 @@ def plan_drift(call: Call, selection: Selection, *, detailed: bool) -> None:
 
     found = drift(call.context(resume=False), selection)
     show(call, found)
-    if found.problems:
-        raise HostError("could not be compared", resource=f"host {', '.join(found.problems)}", remedy="zctl host check")
+    require_all(found)
     if detailed and not found.is_empty:
         raise typer.Exit(2)
+
+
+def require_all(found: Drift) -> None:
+    """Raise HostError when a host could not be compared."""
+    if found.problems:
+        raise HostError("could not be compared", resource=f"host {', '.join(found.problems)}", remedy="zctl host check")
 
 
 def show(call: Call, found: Drift) -> None:
@@ -81,6 +86,7 @@ def converge(
     from zctl.actions.converge import converge as run
     from zctl.actions.drift import scope_of
     from zctl.inventory.snapshot import load
+    from zctl.resources.host import Host
 
     context = call.context()
     with context.inventory.read() as db:
@@ -88,10 +94,12 @@ def converge(
     if not scope:
         raise Misuse("no host has any of what is selected", remedy=f"zctl {noun} list")
     only = None if selection.whole else scope
-    tell(call, run(context, sorted(scope), "converge", full=selection.whole, only=only))
+    with context.inventory.read() as db:
+        names = {host.id: host.name for host in load(db).all(Host)}
+    tell(call, run(context, sorted(scope), "converge", full=selection.whole, only=only), names)
 
 
-def tell(call: Call, report: Report) -> None:
+def tell(call: Call, report: Report, names: dict[str, str]) -> None:
     """One line for each host, one for each failure."""
     failed = []
     for found in report.hosts.values():
@@ -111,7 +119,7 @@ def tell(call: Call, report: Report) -> None:
         if not found.ok:
             failed.append(found.host)
     for key, why in report.skipped.items():
-        call.done(f"host {key[:8]}: {why}")
+        call.done(f"host {names.get(key, key[:8])}: {why}")
     if failed:
         raise HostError(
             "not all is as it should be",
@@ -129,6 +137,7 @@ def take_over(call: Call, selection: Selection) -> None:
     found = drift(context, selection)
     show(call, found)
     if found.is_empty:
+        require_all(found)
         return
     call.confirm(f"take {len(found.differences)} values from the hosts into the inventory?")
     done = accept(context, found.differences)
@@ -137,6 +146,7 @@ def take_over(call: Call, selection: Selection) -> None:
         call.done(f"{would} {entry.noun} {entry.name}: {entry.field} {entry.actual}")
     for entry in done.left:
         call.done(f"cannot take {entry.noun} {entry.name}: {words_of(entry)}")
+    require_all(found)
     if done.left:
         raise HostError(
             f"{len(done.left)} differences have no place in the inventory",

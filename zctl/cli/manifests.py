@@ -10,7 +10,7 @@ import typer
 
 from zctl.cli.call import FORMATS, Call, add_command
 from zctl.cli.drift import Hosts, Names, Noun, plan_drift, selection_of
-from zctl.errors import Invalid, Misuse
+from zctl.errors import Invalid, Misuse, ZctlError
 
 if TYPE_CHECKING:
     from zctl.actions.intent import Options
@@ -100,24 +100,31 @@ def plan(
     name: Names = None,
 ) -> None:
     """Say what an apply of manifests would change; without manifests, how hosts differ from the inventory."""
-    if not files:
-        if var or var_file or set_name or prune or take_over or out:
-            raise Misuse("no manifest is given", remedy="zctl plan -f FILE; zctl plan alone compares the hosts")
-        plan_drift(call, selection_of(host, noun, name), detailed=detailed)
-        return
-    if host or noun or name:
-        raise Misuse("--host, --noun and --name select what is compared on hosts", remedy="leave -f out, or them")
+    try:
+        if not files:
+            if var or var_file or set_name or prune or take_over or out:
+                raise Misuse("no manifest is given", remedy="zctl plan -f FILE; zctl plan alone compares the hosts")
+            plan_drift(call, selection_of(host, noun, name), detailed=detailed)
+            return
+        if host or noun or name:
+            raise Misuse("--host, --noun and --name select what is compared on hosts", remedy="leave -f out, or them")
+        manifest = read_manifest(files, var, var_file, set_name)
+        plan_documents(call, manifest, options_of(manifest, prune, take_over), out, detailed=detailed)
+    except ZctlError as error:
+        if detailed:  # 2 means that something would change, and nothing else
+            error.exit_code = 1
+        raise
+
+
+def plan_documents(call: Call, manifest: Manifest, options: Options, out: str, *, detailed: bool) -> None:
+    """Show what an apply would change, and save it when asked to."""
     from zctl.actions.apply import plan as run
     from zctl.actions.saved_plan import save
-    from zctl.errors import Refused
 
-    manifest = read_manifest(files, var, var_file, set_name)
-    options = options_of(manifest, prune, take_over)
     context = call.context(resume=False)
     found = run(context, manifest, options)
     show(call, found)
-    if found.refused:
-        raise Refused(f"{len(found.refused)} of the changes cannot be made", remedy="see the lines marked with !")
+    refuse(found)
     if out:
         save(context, Path(out), manifest, options, found)
         call.done(f"saved; zctl apply {out} does exactly this")
@@ -178,6 +185,15 @@ def apply(
         judge = actions.same_removals(going)
     done = actions.apply(context, manifest, options, judge=judge, refresh=refresh, restart=restart)
     show_applied(call, done)
+    refuse(done)
+
+
+def refuse(found: Plan) -> None:
+    """End with exit code 1 when something of a plan cannot be done."""
+    from zctl.errors import Refused
+
+    if found.refused:
+        raise Refused(f"{len(found.refused)} of the changes cannot be made", remedy="see the lines marked with !")
 
 
 def apply_saved(call: Call, path: str, *, refresh: bool, restart: bool) -> None:

@@ -63,7 +63,9 @@ def shown_fields(change: Change) -> Iterator[tuple[str, str, str]]:
     """(field, old, new) as text; sizes as people write them."""
     sizes = size_columns(resource_class(change.noun))
     for name, (old, new) in change.fields.items():
-        yield name, text_of(old, name in sizes), text_of(new, name in sizes)
+        texts = text_of(old, name in sizes), text_of(new, name in sizes)
+        # Two sizes that look alike when rounded are told in bytes.
+        yield (name, *texts) if texts[0] != texts[1] else (name, text_of(old), text_of(new))
 
 
 def with_impact(text: str, impact: str) -> str:

@@ -8,7 +8,7 @@ from zctl.inventory.snapshot import load
 from zctl.inventory.tags import all_tags
 from zctl.resources.base import Resource, attrs
 from zctl.resources.registry import resource_class
-from zctl.resources.spec import settable
+from zctl.resources.spec import filled, settable
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -38,7 +38,7 @@ class Known:
         inputs = {}
         for public, value in given.items():
             if public == "tags":
-                if value is not None and value != self._tags.get(row.id, {}):
+                if (value or {}) != self._tags.get(row.id, {}):
                     return True
                 continue
             if public in cls.inputs:
@@ -53,6 +53,6 @@ class Known:
                 other = self.row(resource_class(about.ref), value)
                 if other is None or other.id != getattr(row, field):
                     return True
-            elif cls.canonical(field, value) != getattr(row, field):
+            elif filled(cls, field, value) != getattr(row, field):
                 return True
         return bool(inputs) and not row.holds(self.snapshot, inputs)

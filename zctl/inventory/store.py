@@ -13,7 +13,7 @@ from zctl.resources.base import Resource, attrs, now, public_name
 from zctl.resources.event import Event
 from zctl.resources.lookup import find, look_up, printable
 from zctl.resources.registry import resource_class
-from zctl.resources.spec import settable, validate
+from zctl.resources.spec import filled, settable, validate
 from zctl.resources.tag import Tag
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def update(
     """
     cls = type(row)
     given = validate(cls, "update", values)
-    tags = given.pop("tags", None)
+    tags = given.pop("tags") or {} if "tags" in given else None
     inputs = {name: given.pop(name, None) for name in cls.inputs}
     before = {field: getattr(row, field) for field in attrs(cls)}
     columns = changeable(cls, row, resolve(db, cls, given))
@@ -153,7 +153,7 @@ def changeable(cls: type[Resource], row: Resource, columns: dict[str, Any]) -> d
                     field=public_name(field),
                 )
             continue
-        found[field] = value
+        found[field] = filled(cls, field, given)
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from zctl.errors import Invalid, Misuse, did_you_mean
 from zctl.plan import manifest_set
-from zctl.plan.manifest_set import SET, Layers
+from zctl.plan.manifest_set import SET, Layers, joined
 from zctl.plan.yaml_text import Mapping, documents
 
 MAX_BYTES = 32 * 2**20
@@ -141,7 +141,7 @@ def document(raw: Raw, layers: Layers, kinds: list[str]) -> Document:
         if key in value:
             lines[key] = raw.at(value.lines[key])
             entry = layers.filled(value[key], lines[key])
-            values[key] = {**values.get(key, {}), **entry} if isinstance(entry, dict) else entry
+            values[key] = joined(values.get(key), entry) if key == "tags" else entry
     values["name"] = name
     lines["name"] = raw.at(value.lines["name"])
     return Document(kind, values, where, lines)

@@ -85,7 +85,7 @@ class Layers:
             if key in layer.values:
                 lines[key] = layer.source.at(layer.values.lines[key])
                 entry = self.filled(layer.values[key], lines[key])
-                values[key] = {**values.get(key, {}), **entry} if isinstance(entry, dict) else entry
+                values[key] = joined(values.get(key), entry) if key == "tags" else entry
 
     def filled(self, value: Any, where: str) -> Any:
         """The value with its variables replaced; a value that is one variable takes the variable's type."""
@@ -128,6 +128,11 @@ class Layers:
             remedy=did_you_mean(name, self.variables)
             or f"give --var {name}=VALUE, a --var-file, ZCTL_VAR_{name}, or variables: in the Set",
         )
+
+
+def joined(below: Any, above: Any) -> Any:
+    """Tags of one layer on those of the layers below."""
+    return {**below, **above} if isinstance(below, dict) and isinstance(above, dict) else above
 
 
 def collect(raws: list[Any], kinds: list[str]) -> Layers:

@@ -70,6 +70,11 @@ class IpRange(Resource, table=True):
         network = snapshot.need(L3Network, self.l3_network_id)
         return not inputs.get("cidr") or self.spans(network, inputs["cidr"])
 
+    def encloses(self, other: IpRange) -> bool:
+        """Whether all addresses of another range are among its own."""
+        first, last = IPv4Address(self.start), IPv4Address(self.end)
+        return first <= IPv4Address(other.start) and IPv4Address(other.end) <= last
+
     def spans(self, network: L3Network, cidr: str) -> bool:
         """Whether its addresses are those of that block."""
         other = IpRange.of(network, "", cidr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Set
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from zctl.plan.snapshot import Snapshot
+    from zctl.resources.ip_range import IpRange
 
 
 class L3Network(Resource, table=True):
@@ -90,7 +90,13 @@ class L3Network(Resource, table=True):
         names = set(db.scalars(select(col(IpRange.name))))
         made: list[Resource] = []
         for row in (IpRange.of(self, "", text) for text in inputs["ranges"]):
-            if not any((row.start, row.end) == (there.start, there.end) for there in present):
+            smaller = next((there for there in present if self.came_with(there) and row.encloses(there)), None)
+            if any((row.start, row.end) == (there.start, there.end) for there in present):
+                continue
+            if smaller is not None:
+                smaller.start, smaller.end = row.start, row.end
+                made.append(smaller)
+            else:
                 numbered = (f"{self.name}-{number}"[-63:] for number in itertools.count(1))
                 row.name = next(name for name in numbered if name not in names)
                 names.add(row.name)
@@ -111,13 +117,17 @@ class L3Network(Resource, table=True):
 
         if inputs.get("ranges") is None:
             return []
-        wanted = {(row.start, row.end) for row in (IpRange.of(self, "", text) for text in inputs["ranges"])}
-        own = re.compile(re.escape(self.name[-56:]) + r"-\d+$")
+        wanted = [IpRange.of(self, "", text) for text in inputs["ranges"]]
         return [
             row
             for row in snapshot.by(IpRange, "l3_network_id", self.id)
-            if (row.start, row.end) not in wanted and own.search(row.name)
+            if self.came_with(row) and not any(one.encloses(row) for one in wanted)
         ]
+
+    def came_with(self, row: IpRange) -> bool:
+        """Whether a range was given with the network, which its name tells."""
+        number = row.name.rpartition("-")[2]
+        return row.manifest_set is None and number.isdigit() and row.name == f"{self.name}-{number}"[-63:]
 
     def check(self, db: Session) -> None:
         """Gateway and DHCP address lie in the subnet; networks on one l2 do not overlap."""

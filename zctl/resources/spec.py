@@ -137,6 +137,17 @@ def _words(cls: type[Resource], purpose: Purpose, error: ValidationError) -> str
     return "; ".join(dict.fromkeys(said))
 
 
+def filled(cls: type[Resource], field: str, value: Any) -> Any:
+    """A value to store: taking one away leaves the field's default. Raises Invalid where there is none."""
+    if value is not None:
+        return cls.canonical(field, value)
+    info = cls.model_fields[field]
+    if info.is_required():
+        public = public_name(field)
+        raise Invalid(f"{public} cannot be taken away", resource=cls.noun, remedy="give a value", field=public)
+    return info.get_default(call_default_factory=True)
+
+
 def is_required(cls: type[Resource], public: str) -> bool:
     """Whether a creation must give that field."""
     field = spec_model(cls, "create").model_fields.get(public)

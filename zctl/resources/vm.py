@@ -196,6 +196,8 @@ class Vm(Resource, table=True):
             self.cpus = self.cpus if "cpus" in given else None
             self.memory = self.memory if "memory" in given else None
             self.fill_size(db)
+        if self.cpus is None or self.memory is None:
+            self.fill_size(db)
         return [
             *revise_root(db, self, inputs),
             *missing_disks(db, self, inputs.get("disks") or []),

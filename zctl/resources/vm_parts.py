@@ -55,11 +55,14 @@ def root_volume(db: Session, vm: Vm, storage: PrimaryStorage, size: int | None, 
 def disks(db: Session, vm: Vm, storage: PrimaryStorage, offerings: list[str]) -> list[Volume]:
     """A data volume for each disk-offering named."""
     made = []
-    for number, name in enumerate(offerings, start=1):
-        offering = find(db, DiskOffering, name)
+    names = set(db.scalars(select(col(Volume.name)))) if offerings else set()
+    for number, text in enumerate(offerings, start=1):
+        offering = find(db, DiskOffering, text)
+        name = next(name for n in count(number) if (name := f"{vm.name}-data{n}") not in names)
+        names.add(name)
         made.append(
             Volume.build(
-                name=f"{vm.name}-data{number}",
+                name=name,
                 vm_id=vm.id,
                 primary_storage_id=storage.id,
                 kind="data",
@@ -119,9 +122,8 @@ def missing_disks(db: Session, vm: Vm, offerings: list[str]) -> list[Resource]:
     """A new data volume for each disk-offering that the VM has too few volumes of."""
     if not offerings:
         return []
-    have = Counter(
-        db.scalars(select(col(Volume.disk_offering_id)).where(col(Volume.vm_id) == vm.id, col(Volume.kind) == "data"))
-    )
+    data = select(col(Volume.disk_offering_id)).where(col(Volume.vm_id) == vm.id, col(Volume.kind) == "data")
+    have = Counter(db.scalars(data.where(col(Volume.manifest_set).is_(None))))
     names = set(db.scalars(select(col(Volume.name))))
     made: list[Resource] = []
     for text in offerings:
@@ -139,25 +141,37 @@ def missing_nics(db: Session, vm: Vm, networks: list[str]) -> list[Resource]:
     """Network cards for the networks named that the VM is not on yet."""
     if not networks:
         return []
-    left = list(db.scalars(select(Nic).where(col(Nic.vm_id) == vm.id).order_by(col(Nic.device))))
-    made: list[Resource] = []
-    for text in networks:
+    query = select(Nic).where(col(Nic.vm_id) == vm.id, col(Nic.manifest_set).is_(None)).order_by(col(Nic.device))
+    left = list(db.scalars(query))
+    missing = []
+    for text in addressed_first(networks):
         name, _, address = text.partition("=")
         network = find(db, L3Network, name)
         match = next((n for n in left if n.l3_network_id == network.id and address in ("", n.ip)), None)
         if match is not None:
             left.remove(match)
-            continue
+        else:
+            missing.append(text)
+    made: list[Resource] = []
+    for text in sorted(missing, key=networks.index):
+        name, _, address = text.partition("=")
+        network = find(db, L3Network, name)
         made.append(Nic.build(name="", vm_id=vm.id, l3_network_id=network.id, ip=address or None))
     return made
+
+
+def addressed_first(networks: list[str]) -> list[str]:
+    """Entries with an address before those that any card of their network satisfies."""
+    return sorted(networks, key=lambda text: "=" not in text)
 
 
 def surplus_nics(snapshot: Snapshot, vm: Vm, inputs: dict[str, Any]) -> list[Nic]:
     """The cards that no entry of `networks` asks for. Pure."""
     if inputs.get("networks") is None:
         return []
-    left = sorted(snapshot.by(Nic, "vm_id", vm.id), key=lambda nic: nic.device)
-    for text in inputs["networks"]:
+    left = [nic for nic in snapshot.by(Nic, "vm_id", vm.id) if nic.manifest_set is None]
+    left.sort(key=lambda nic: nic.device)
+    for text in addressed_first(inputs["networks"]):
         name, _, address = text.partition("=")
         match = next((n for n in left if is_on(snapshot, n, name) and address in ("", n.ip)), None)
         if match is not None:
@@ -180,7 +194,7 @@ def surplus_disks(snapshot: Snapshot, vm: Vm, inputs: dict[str, Any]) -> list[Vo
     found = []
     for volume in sorted(snapshot.by(Volume, "vm_id", vm.id), key=lambda volume: volume.device):
         offering = snapshot.get(DiskOffering, volume.disk_offering_id)
-        if offering is None or not own.match(volume.name):
+        if offering is None or volume.manifest_set is not None or not own.match(volume.name):
             continue
         key = next((name for name in (offering.name, offering.id) if wanted[name] > 0), None)
         if key is None:
@@ -192,12 +206,13 @@ def surplus_disks(snapshot: Snapshot, vm: Vm, inputs: dict[str, Any]) -> list[Vo
 
 def parts_hold(snapshot: Snapshot, vm: Vm, inputs: dict[str, Any]) -> bool:
     """Whether the VM has just the parts that these inputs ask for. Pure."""
-    nics, volumes = snapshot.by(Nic, "vm_id", vm.id), snapshot.by(Volume, "vm_id", vm.id)
+    nics = [nic for nic in snapshot.by(Nic, "vm_id", vm.id) if nic.manifest_set is None]
+    volumes = snapshot.by(Volume, "vm_id", vm.id)
     networks, offerings = inputs.get("networks"), inputs.get("disks")
     if networks is not None and (len(networks) != len(nics) or surplus_nics(snapshot, vm, inputs)):
         return False
     if offerings is not None:
-        made = [v for v in volumes if v.kind == "data" and v.disk_offering_id]
+        made = [v for v in volumes if v.kind == "data" and v.disk_offering_id and v.manifest_set is None]
         if surplus_disks(snapshot, vm, inputs) or len(made) != len(offerings):
             return False
     root = next((v for v in volumes if v.kind == "root"), None)

@@ -13,7 +13,9 @@ from zctl.plan import hoststate
 from zctl.plan.fragments import Fragment, Tombstone
 from zctl.resources.base import OnDelete, Resource, attr, ref
 from zctl.resources.disk_offering import DiskOffering
+from zctl.resources.host import Host
 from zctl.resources.image import Image
+from zctl.resources.internal import Outstanding
 from zctl.resources.primary_storage import PrimaryStorage
 from zctl.resources.vm import Vm
 from zctl.units import format_size
@@ -109,6 +111,15 @@ class Volume(Resource, table=True):
                 resource=self.label,
                 remedy="zctl plugs in adopted disks by their path only; use virsh attach-device",
             )
+        held = select(Outstanding).where(col(Outstanding.uuid) == self.id, col(Outstanding.host_id) != vm.host_id)
+        for row in db.scalars(held):
+            host = db.get(Host, row.host_id)
+            if "vm" in row.concerns.split(",") and host is not None:
+                raise Refused(
+                    f"{host.label} has not let go of it yet",
+                    resource=self.label,
+                    remedy=f"zctl converge --host {host.name}, when it answers",
+                )
         storage = db.get(PrimaryStorage, self.primary_storage_id) if self.primary_storage_id else None
         if storage is None or storage.kind == "local":
             if self.host_id not in (None, vm.host_id):
@@ -130,6 +141,9 @@ class Volume(Resource, table=True):
         """Grow it, and plug it into another VM, or into none."""
         from zctl.resources.room import require_room
 
+        if self.size is None:
+            offering = db.get(DiskOffering, self.disk_offering_id) if self.disk_offering_id else None
+            self.size = offering.size if offering else before(self, "size")
         if "size" in changed and self.file is not None:
             raise Refused(
                 "an adopted disk is not resized by zctl",
@@ -158,9 +172,25 @@ class Volume(Resource, table=True):
             new = db.get(Vm, vm)
             assert new is not None
             self.vm_id = None
-            self.plug(db, new)
+            self.move(db, [row for row in touched if isinstance(row, Vm)], new)
             touched.append(new)
         return touched
+
+    def move(self, db: Session, old: list[Vm], new: Vm) -> None:
+        """Plug it into a VM. Raises Refused when another host has it, or the VM's host has no room for it."""
+        from zctl.resources.room import require_room
+
+        if any(vm.host_id != new.host_id for vm in old):
+            raise Refused(
+                f"it is plugged into {old[0].label} on another host, which has to let go first",
+                resource=self.label,
+                remedy=f"zctl volume detach {self.name} (in a manifest: vm: null), then plug it in",
+                field="vm",
+            )
+        if self.primary_storage_id and self.file is None:
+            wanted = self.size or 0 if self.state == "NotInstantiated" else 0
+            require_room(db, self.label, self.primary_storage_id, new.host_id, wanted)
+        self.plug(db, new)
 
     def exported(self, snapshot: Snapshot, spec: dict[str, Any]) -> dict[str, Any] | None:
         """By its offering while it has that one's size; the root volume comes with its VM."""
