@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from zctl.actions import jobs
@@ -97,7 +97,14 @@ def drift(context: Context, selection: Selection) -> Drift:
     names = {row.id: row.name for row in snapshot.all(Host)}
     found = compare(results.values(), {names[key]: {row.uuid for row in rows} for key, rows in waiting.items()})
     found.problems |= skipped
+    found.differences = [named(snapshot, entry) for entry in found.differences]
     return found
+
+
+def named(snapshot: Snapshot, entry: Difference) -> Difference:
+    """The difference by the name that the inventory has: a lease goes by its VM's name on the host."""
+    row = snapshot.get(resource_class(entry.noun), entry.uuid)
+    return entry if row is None else replace(entry, name=row.name)
 
 
 def accept(context: Context, differences: Iterable[Difference]) -> Accepted:
