@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from zctl.plan.snapshot import Snapshot
     from zctl.resources.base import Resource
+
+
+POLL_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,22 @@ def drift(context: Context, selection: Selection) -> Drift:
         ids = sorted(scope_of(db, load(db), selection))
     if not ids:
         return Drift()
+    deadline = time.monotonic() + context.config.lock_timeout
+    while (found := look(context, selection, ids, patient=time.monotonic() < deadline)) is None:
+        time.sleep(POLL_SECONDS)
+    return found
+
+
+def look(context: Context, selection: Selection, ids: list[str], *, patient: bool) -> Drift | None:
+    """One comparison under the hosts' leases; None when another process is about to change them and we are patient."""
     timeout = context.config.lock_timeout
     with lease.hold(context.inventory, ids, "plan", timeout, context.say, end_leftovers):
         with context.inventory.read() as db:
             snapshot = load(db)
             scope = scope_of(db, snapshot, selection)
             waiting = outstanding.load(db, ids)
+            if patient and jobs.others_at_work(db, ids):
+                return None
         runs, skipped = [], {}
         for key in ids:
             host = snapshot.get(Host, key)

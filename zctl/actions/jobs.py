@@ -147,6 +147,15 @@ def orphans(db: Session) -> list[Job]:
     return found
 
 
+def others_at_work(db: Session, hosts: list[str]) -> bool:
+    """Whether a living process has a job on one of these hosts that it has not ended."""
+    lost = {job.id for job in orphans(db)}
+    return any(
+        job.owner != owner() and job.id not in lost and set(hosts).intersection(job.hosts)
+        for job in db.scalars(select(Job).where(col(Job.state) == "Running"))
+    )
+
+
 def claim(context: Context, job: Job) -> bool:
     """Make an orphan ours; False when another process was faster. What its process left running is ended."""
     end_leftovers(job.owner)
