@@ -95,6 +95,16 @@ def test_a_plan_that_is_refused_touches_no_host(cloud: Zctl, tmp_path: Any) -> N
     assert cloud.hosts.runs == []
 
 
+def test_a_host_that_is_pruned_is_cleaned_first(cloud: Zctl) -> None:
+    """While it is still known: its networks and services go, as with host delete."""
+    host = "kind: Host\nname: h9\nspec: {cluster: c1, address: 198.18.0.9, host_key: ssh-ed25519 AAAA}\n"
+    cloud.ok("apply", "-f", "-", "--set", "s", stdin=host)
+    cloud.hosts.runs.clear()
+    cloud.ok("apply", "-f", "-", "--set", "s", "--prune", "--yes", stdin="kind: Set\nname: s\n")
+    assert [(run.connection.name, "network" in run.steps) for run in cloud.hosts.runs] == [("h9", True)]
+    assert cloud.rows("host", "name=h9") == []
+
+
 def test_a_part_that_is_pruned_may_come_back_as_another(cloud: Zctl) -> None:
     """A card that had a document of its own and now stands in the list is there after one apply."""
     vm = "kind: Vm\nname: v\nspec: {image: tiny, cpus: 1, memory: 1G}\n"

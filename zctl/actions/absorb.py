@@ -10,6 +10,7 @@ from sqlmodel import col
 from zctl.inventory import outstanding
 from zctl.inventory.outstanding import EVERYTHING
 from zctl.inventory.store import record
+from zctl.plan.names import noun_of_kind
 from zctl.resources.host import Host
 from zctl.resources.internal import Grave, Outstanding, StorageHost
 from zctl.resources.primary_storage import PrimaryStorage
@@ -19,8 +20,6 @@ from zctl.run.values import HostResult, Result
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
-
-KINDS = {"storage": "primary-storage", "lease": "nic"}
 
 
 def absorb(db: Session, hosts: dict[str, HostResult], waiting: dict[str, list[Outstanding]]) -> None:
@@ -51,7 +50,7 @@ def close_grave(db: Session, host: str, entry: Result) -> None:
 
 def take_result(db: Session, host: str, entry: Result) -> None:
     """One resource: what was seen of it goes to its row."""
-    cls = resource_class(KINDS.get(entry.kind, entry.kind))
+    cls = resource_class(noun_of_kind(entry.kind))
     row = db.get(cls, entry.uuid)
     if row is None or entry.result == "removed":
         return

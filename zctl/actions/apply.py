@@ -231,20 +231,15 @@ def release_pruned(context: Context, documents: list[Checked], options: Options,
         with context.inventory.write() as db:
             intent = Intent(db, options)
             intent.work_out(documents)
-            finish_plan(context, intent)
             if judge:
                 judge(intent.plan)
             raise DryRun
     except DryRun:
         if intent.errors:
             return
-    removed = {(change.noun, change.name) for change in intent.plan.changes if change.action == "remove"}
-
-    def ids(noun: str) -> list[str]:
-        rows = [row for cls in all_classes() if cls.noun == noun for row in intent.known.snapshot.all(cls)]
-        return [row.id for row in rows if (noun, row.name) in removed]
-
-    release(context, ids("host"), ids("primary-storage"))
+    going = {noun: [row.id for row in intent.removed if row.noun == noun] for noun in ("host", "primary-storage")}
+    if going["host"]:
+        release(context, going["host"], going["primary-storage"])
 
 
 def read_hosts(context: Context) -> None:

@@ -12,11 +12,11 @@ from zctl.errors import Misuse, did_you_mean
 from zctl.inventory.listing import all_columns, parse_filter, read_rows
 from zctl.inventory.snapshot import load
 from zctl.inventory.tags import all_tags
-from zctl.plan.manifest import API_VERSION
+from zctl.plan.manifest import API_VERSION, ranks
 from zctl.plan.manifest_set import escaped
 from zctl.resources.base import Resource, attrs, public_name
 from zctl.resources.registry import resource_class
-from zctl.resources.spec import settable
+from zctl.resources.spec import default_of, settable
 from zctl.units import format_size, parse_size
 
 if TYPE_CHECKING:
@@ -52,15 +52,8 @@ def in_order(kinds: list[str]) -> list[type[Resource]]:
     for kind in kinds:
         if kind not in known:
             raise Misuse(f"there is no kind {kind!r}", remedy=did_you_mean(kind, known) or "kinds: " + ", ".join(known))
-    ranked: dict[str, int] = {}
-
-    def rank(kind: str) -> int:
-        if kind not in ranked:
-            ranked[kind] = 0
-            ranked[kind] = 1 + max((rank(other) for other in needs(known[kind]) if other in known), default=0)
-        return ranked[kind]
-
-    return [known[kind] for kind in sorted(kinds or known, key=lambda kind: (rank(kind), kind))]
+    rank = ranks({name: needs(cls) for name, cls in known.items()})
+    return [known[kind] for kind in sorted(kinds or known, key=lambda kind: (rank[kind], kind))]
 
 
 def has_columns(cls: type[Resource], filters: list[str]) -> bool:
@@ -114,12 +107,6 @@ def document(snapshot: Snapshot, row: Resource, tags: dict[str, str]) -> dict[st
     if found:
         made["spec"] = {key: exact_size(value) if key in sizes else value for key, value in found.items()}
     return {key: escaped(value) for key, value in made.items()}
-
-
-def default_of(cls: type[Resource], field: str) -> Any:
-    """What a field holds when nobody gives it."""
-    info = cls.model_fields[field]
-    return info.get_default(call_default_factory=True) if not info.is_required() else None
 
 
 def exact_size(value: Any) -> Any:

@@ -11,13 +11,14 @@ from sqlalchemy.exc import IntegrityError
 
 from zctl.actions.crud import reaches_hosts, scope_of
 from zctl.errors import NotFound, NotYet, Refused, ZctlError
-from zctl.inventory import removal, store
+from zctl.inventory import outstanding, removal, store
 from zctl.inventory.compare import Known
 from zctl.inventory.outstanding import Scope
 from zctl.plan.changes import UNSTABLE, Change, Plan
 from zctl.plan.manifest import Document
 from zctl.resources.base import Resource, attrs, public_name
 from zctl.resources.registry import all_classes, resource_class
+from zctl.resources.vm import Vm
 from zctl.resources.volume import Volume
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Intent:
     scope: Scope = field(default_factory=dict)
     later: list[tuple[Checked, ZctlError]] = field(default_factory=list)
     unplugged: dict[str, str] = field(default_factory=dict)
+    removed: list[Resource] = field(default_factory=list)
     errors: list[ZctlError] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -78,8 +80,7 @@ class Intent:
             self.db.flush()
             self.known = Known(self.db)
             self.prune(retry=True)
-        for host, uuids in scope_of(self.db, self.touched).items():
-            self.scope.setdefault(host, {}).update(uuids)
+        outstanding.join(self.scope, scope_of(self.db, self.touched))
 
     def one(self, entry: Checked) -> None:
         """One document. What cannot be done is noted, and the transaction stays as it was before it."""
@@ -103,12 +104,13 @@ class Intent:
         """A part of the work that is as if it had never been when it fails."""
         changes, touched, made = list(self.plan.changes), list(self.touched), dict(self.made)
         scope, unplugged = {host: dict(uuids) for host, uuids in self.scope.items()}, dict(self.unplugged)
+        removed = self.removed
         try:
             with self.db.begin_nested():
                 yield
         except (ZctlError, IntegrityError) as error:
             self.plan.changes, self.touched, self.made = changes, touched, made
-            self.scope, self.unplugged = scope, unplugged
+            self.scope, self.unplugged, self.removed = scope, unplugged, removed
             if isinstance(error, IntegrityError):
                 raise Refused(f"another resource has it already: {error.orig}", remedy="choose another value") from None
             raise
@@ -227,11 +229,11 @@ class Intent:
         ids = {row.id for row in going}
         rest = []
         for row in going:
-            vm = self.known.snapshot.get(resource_class("vm"), getattr(row, "vm_id", None))
-            if row.noun != "volume" or vm is None or vm.id in ids or getattr(row, "kind", "") == "root":
+            vm = self.known.snapshot.get(Vm, row.vm_id) if isinstance(row, Volume) else None
+            if not isinstance(row, Volume) or vm is None or vm.id in ids or row.kind == "root":
                 rest.append(row)
                 continue
-            setattr(row, "vm_id", None)  # noqa: B010 - only volumes have it
+            row.vm_id = None
             store.touch(self.db, row)
             self.unplugged[row.id] = vm.id
             self.touched += [row, vm]
@@ -241,11 +243,10 @@ class Intent:
     def remove(self, rows: list[Resource]) -> None:
         """Delete rows with what belongs to them."""
         work = removal.work_out(self.db, rows, cascade=False)
-        scope = removal.delete(self.db, work, self.known.snapshot, self.reason)
+        outstanding.join(self.scope, removal.delete(self.db, work, self.known.snapshot, self.reason))
+        self.removed = self.removed + work.rows
         gone = {row.id for row in work.rows}
         self.touched = [row for row in self.touched if row.id not in gone]
-        for host, uuids in scope.items():
-            self.scope.setdefault(host, {}).update(uuids)
         for host in [key for key in self.scope if key in gone]:
             del self.scope[host]
         self.plan.changes += [Change("remove", row.noun, row.name) for row in reversed(work.rows)]

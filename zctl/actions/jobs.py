@@ -16,6 +16,7 @@ from zctl.inventory.lease import LIFETIME, is_dead, owner, shown_owner
 from zctl.inventory.outstanding import Scope
 from zctl.inventory.snapshot import load
 from zctl.inventory.store import record
+from zctl.plan.names import noun_of_kind
 from zctl.resources.base import Resource, now
 from zctl.resources.host import Host
 from zctl.resources.job import Job
@@ -94,8 +95,7 @@ def first_error(problems: list[tuple[str, Result | str]]) -> HostError:
     more = f" (and {len(problems) - 1} more hosts)" if len(problems) > 1 else ""
     if isinstance(problem, str):
         return HostError(f"{problem}{more}", resource=f"host {host}")
-    kind = {"storage": "primary-storage", "lease": "nic"}.get(problem.kind, problem.kind)
-    return HostError(f"{problem.reason} [host {host}]{more}", resource=f"{kind} {problem.name}")
+    return HostError(f"{problem.reason} [host {host}]{more}", resource=f"{noun_of_kind(problem.kind)} {problem.name}")
 
 
 def is_removal(job: Job) -> bool:

@@ -177,6 +177,19 @@ def add_command(
     app.command(name)(command)
 
 
+def command_apps(commands: dict[str, tuple[Callable[..., None], bool, tuple[str, ...]]]) -> dict[str, typer.Typer]:
+    """A Typer application for each command that belongs to no noun: name -> body, whether it mutates, formats."""
+    made = {}
+    for name, (body, mutating, formats) in commands.items():
+        made[name] = typer.Typer(
+            rich_markup_mode=None,
+            pretty_exceptions_enable=False,
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
+        add_command(made[name], name, body, mutating=mutating, formats=formats)
+    return made
+
+
 class Guard:
     """The one place where errors are told and become exit codes."""
 

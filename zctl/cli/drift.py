@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zctl.cli.call import FORMATS, Call, add_command
+from zctl.cli.call import FORMATS, Call, command_apps
 from zctl.cli.complete import names_of
 from zctl.errors import HostError, Misuse
 
@@ -155,11 +155,5 @@ def take_over(call: Call, selection: Selection) -> None:
 
 
 def apps() -> dict[str, typer.Typer]:
-    """A Typer application for the command."""
-    app = typer.Typer(
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    add_command(app, "converge", converge, mutating=True, formats=(*FORMATS, "markdown"))
-    return {"converge": app}
+    """A Typer application for each of the commands."""
+    return command_apps({"converge": (converge, True, (*FORMATS, "markdown"))})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zctl.cli.call import FORMATS, Call, add_command
+from zctl.cli.call import FORMATS, Call, command_apps
 from zctl.cli.drift import Hosts, Names, Noun, plan_drift, selection_of
 from zctl.errors import Invalid, Misuse, ZctlError
 
@@ -251,17 +251,10 @@ def export(
 
 def apps() -> dict[str, typer.Typer]:
     """A Typer application for each of the commands."""
-    made = {}
-    for name, body, mutating, formats in (
-        ("plan", plan, False, (*FORMATS, "markdown")),
-        ("apply", apply, True, (*FORMATS, "markdown")),
-        ("export", export, False, FORMATS),
-    ):
-        app = typer.Typer(
-            rich_markup_mode=None,
-            pretty_exceptions_enable=False,
-            context_settings={"help_option_names": ["-h", "--help"]},
-        )
-        add_command(app, name, body, mutating=mutating, formats=formats)
-        made[name] = app
-    return made
+    return command_apps(
+        {
+            "plan": (plan, False, (*FORMATS, "markdown")),
+            "apply": (apply, True, (*FORMATS, "markdown")),
+            "export": (export, False, FORMATS),
+        }
+    )

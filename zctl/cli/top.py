@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from zctl.cli.call import Call, add_command
+from zctl.cli.call import FORMATS, Call, command_apps
 from zctl.cli.complete import names_of
 from zctl.errors import HostError
 
@@ -85,19 +85,12 @@ def wait(
 
 def apps() -> dict[str, typer.Typer]:
     """A Typer application for each of the commands."""
-    made = {}
-    for name, body, mutating in (
-        ("version", version, False),
-        ("init", init, False),
-        ("refresh", refresh, False),
-        ("render", render, False),
-        ("wait", wait, False),
-    ):
-        app = typer.Typer(
-            rich_markup_mode=None,
-            pretty_exceptions_enable=False,
-            context_settings={"help_option_names": ["-h", "--help"]},
-        )
-        add_command(app, name, body, mutating=mutating)
-        made[name] = app
-    return made
+    return command_apps(
+        {
+            "version": (version, False, FORMATS),
+            "init": (init, False, FORMATS),
+            "refresh": (refresh, False, FORMATS),
+            "render": (render, False, FORMATS),
+            "wait": (wait, False, FORMATS),
+        }
+    )

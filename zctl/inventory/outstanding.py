@@ -36,6 +36,13 @@ def note(scope: Scope, host: str, key: str, concerns: tuple[str, ...]) -> None:
     entry[key] = ",".join(sorted({*filter(None, entry.get(key, "").split(",")), *concerns}))
 
 
+def join(scope: Scope, more: Scope) -> None:
+    """Add one scope to another; a uuid that is in both is looked after by the concerns of both."""
+    for host, uuids in more.items():
+        for key, concerns in uuids.items():
+            note(scope, host, key, tuple(concerns.split(",")))
+
+
 def everything(host: str) -> Scope:
     """A scope that asks for all of a host's state."""
     return {host: {EVERYTHING: ",".join(CONCERNS)}}

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-NOUNS = {"storage": "primary-storage", "lease": "nic"}
+from zctl.plan.names import noun_of_kind
+
 NOT_AS_WANTED = ("changed", "removed", "failed")
 
 
@@ -90,7 +91,7 @@ def differences_of(host: str, entry: Seen, waiting: Set[str]) -> list[Difference
     """The differences that one result tells."""
     if entry.result not in NOT_AS_WANTED:
         return []
-    noun = NOUNS.get(entry.kind, entry.kind)
+    noun = noun_of_kind(entry.kind)
     waits = entry.uuid in waiting or "*" in waiting
     if entry.result == "failed" or not entry.differences:
         reason = entry.reason or ("is to be removed" if entry.result == "removed" else "is not as it should be")

@@ -182,12 +182,20 @@ def check_unique(documents: list[Document]) -> None:
 
 def in_dependency_order(documents: list[Document], needs: dict[str, set[str]]) -> list[Document]:
     """The documents with what others refer to first; within a kind in the order they were written."""
-    rank: dict[str, int] = {}
+    rank = ranks(needs)
+    return sorted(documents, key=lambda entry: rank[entry.kind])
+
+
+def ranks(needs: dict[str, set[str]]) -> dict[str, int]:
+    """A number for each kind, higher than those of all kinds that it needs."""
+    found: dict[str, int] = {}
 
     def depth(kind: str) -> int:
-        if kind not in rank:
-            rank[kind] = 0
-            rank[kind] = 1 + max((depth(other) for other in needs.get(kind, ()) if other in needs), default=0)
-        return rank[kind]
+        if kind not in found:
+            found[kind] = 0
+            found[kind] = 1 + max((depth(other) for other in needs[kind] if other in needs), default=0)
+        return found[kind]
 
-    return sorted(documents, key=lambda entry: depth(entry.kind))
+    for kind in needs:
+        depth(kind)
+    return found

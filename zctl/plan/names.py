@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+NOUNS = {"storage": "primary-storage", "lease": "nic"}
+"""What modules call a thing, where that is not its noun"""
+
+
+def noun_of_kind(kind: str) -> str:
+    """The noun of a result's kind."""
+    return NOUNS.get(kind, kind)
+
 
 def short(identity: str) -> str:
     """The first ten hex digits of a UUID."""

@@ -141,11 +141,16 @@ def filled(cls: type[Resource], field: str, value: Any) -> Any:
     """A value to store: taking one away leaves the field's default. Raises Invalid where there is none."""
     if value is not None:
         return cls.canonical(field, value)
-    info = cls.model_fields[field]
-    if info.is_required():
+    if cls.model_fields[field].is_required():
         public = public_name(field)
         raise Invalid(f"{public} cannot be taken away", resource=cls.noun, remedy="give a value", field=public)
-    return info.get_default(call_default_factory=True)
+    return default_of(cls, field)
+
+
+def default_of(cls: type[Resource], field: str) -> Any:
+    """What a field holds when nobody gives it; None where it must be given."""
+    info = cls.model_fields[field]
+    return None if info.is_required() else info.get_default(call_default_factory=True)
 
 
 def is_required(cls: type[Resource], public: str) -> bool:
