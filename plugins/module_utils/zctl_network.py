@@ -262,7 +262,9 @@ def record_of(
     """What is written down of a network: as desired, and what is needed to rebuild and to undo it."""
     stays = stored or {}
     same_nic = stays.get("interface") == network.get("interface")
-    record = {**network, "inventory": inventory, "management_address": management}
+    record = {**network, "inventory": inventory}
+    if network["kind"] == "vxlan":  # it says which NIC carries the tunnel
+        record["management_address"] = management
     record["taken"] = steps.taken or (stays.get("taken") if same_nic else None)
     if network["kind"] == "no-vlan" and network.get("mtu"):
         record["nic_mtu"] = (
@@ -297,7 +299,7 @@ def hold(record: Json, told: bool) -> None:
         if calm == trying.CALM:
             return
         time.sleep(0.1)
-        management = record["management_address"]
+        management = record.get("management_address")
         lines = plan_network(record, read_facts(), record["inventory"], management, record).lines
         ip_batch(lines)
         calm = 0 if lines else calm + 1

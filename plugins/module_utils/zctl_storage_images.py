@@ -10,8 +10,6 @@ import hashlib
 import os
 import shutil
 import time
-import urllib.error
-import urllib.request
 from typing import Any, BinaryIO
 
 try:
@@ -85,6 +83,9 @@ def fetch(image: Json) -> None:
 
 def _download(url: str, part: str) -> str:
     """Stream the URL into the file; returns the sha256 of what came. Raises StorageError when it came short."""
+    import urllib.error  # loads ssl and http, which takes long: only who downloads waits for it
+    import urllib.request
+
     request = urllib.request.Request(url, headers={"User-Agent": "zctl", "Accept-Encoding": "identity"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:

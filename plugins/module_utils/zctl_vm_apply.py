@@ -10,7 +10,6 @@ import os
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -193,6 +192,7 @@ def _run_until(host: Host, work: Work, stop_at: tuple[str, ...]) -> None:
 
 def _start_all(host: Host, works: list[Work]) -> None:
     """Start domains in parallel: libvirt spends most of the time waiting for QEMU."""
+    from concurrent.futures import ThreadPoolExecutor  # it is slow to load, and most runs start nothing
 
     def start(work: Work) -> None:
         if host.guarded(work, work.handle.create):

@@ -22,7 +22,7 @@ def run_role(
 ) -> dict[str, Any]:
     """Apply a concern's state to hosts; returns each host's last answer of the role's module.
 
-    Options: user, check, scope, fail (default false).
+    Options: user, check, scope, steps, fail (default false), and `more`: other concerns' states.
     """
     inventory = {
         "all": {
@@ -38,11 +38,10 @@ def run_role(
     }
     play = {"hosts": "all", "gather_facts": False, "roles": [f"zctl.cloud.{concern}"]}
     values: dict[str, Any] = {
-        "zctl_state": {"inventory": INVENTORY, concern: state},
+        "zctl_state": {"inventory": INVENTORY, concern: state, **options.get("more", {})},
         "zctl_fail": options.get("fail", False),
     }
-    if "scope" in options:
-        values["zctl_scope"] = options["scope"]
+    values |= {f"zctl_{word}": options[word] for word in ("scope", "steps") if word in options}
     for name, content in (("hosts.json", inventory), ("play.json", [play]), ("values.json", values)):
         (folder / name).write_text(json.dumps(content))
     done = ansible_runner.run(

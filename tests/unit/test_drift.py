@@ -62,7 +62,7 @@ def test_no_drift(drifted: Zctl) -> None:
     assert "no differences on 2 hosts" in drifted.ok("plan", "--detailed-exitcode")
     assert drifted.dump() == before
     assert [set(run.steps) for run in drifted.hosts.runs] == [
-        {"kvm_host", "storage", "network", "l3_services", "vm"}
+        {"look", "kvm_host", "storage", "network", "l3_services", "vm"}
     ] * 2
 
 
@@ -114,11 +114,34 @@ def test_a_part_is_compared_and_mended(drifted: Zctl) -> None:
     assert [vm["name"] for vm in run.state["vm"]["vms"]] == ["web-1"]
     drifted.hosts.runs.clear()
     drifted.ok("converge", "--host", "h2")
-    assert [run.connection.name for run in drifted.hosts.runs] == ["h2"]
+    assert [("look" in run.steps, run.connection.name) for run in drifted.hosts.runs] == [(True, "h2"), (False, "h2")]
     assert "add --noun" in drifted.fails("plan", "--name", "web-1", code=2)
     assert "does not exist" in drifted.fails("plan", "--host", "h9")
     assert "leave -f out" in drifted.fails("plan", "-f", "x", "--host", "h1", code=2)
     assert "no manifest" in drifted.fails("plan", "--prune", code=2)
+
+
+def test_a_converge_leaves_alone_what_is_as_it_should_be(drifted: Zctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One comparison for each host; a run only for those that differ, and none for those that do not answer."""
+    hosts = hosts_of(drifted)
+    hosts.away = {"h1"}
+    differing = Drifted.answer
+
+    def answer(self: Drifted, run: HostRun) -> HostResult:
+        found = differing(self, run)
+        if "look" in run.steps:
+            found.results = [Result(run.connection.uuid, "host", found.host, "unchanged", "", {}, "kvm_host")]
+        return found
+
+    monkeypatch.setattr(Drifted, "answer", answer)
+    assert "host h2: 1 unchanged" in drifted.call("converge").stderr
+    assert [("look" in run.steps, run.connection.name) for run in hosts.runs] == [(True, "h1"), (True, "h2")]
+    hosts.runs.clear()
+    hosts.away = set()
+    drifted.ok("converge")
+    assert all("look" in run.steps for run in hosts.runs) and len(hosts.runs) == 2
+    assert drifted.rows("host", "name=h1")[0]["state"] == "Connected"
+    monkeypatch.undo()
 
 
 def test_the_hosts_values_are_taken_over(drifted: Zctl) -> None:

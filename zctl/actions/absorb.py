@@ -21,9 +21,14 @@ from zctl.run.values import HostResult, Result
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from zctl.resources.base import Resource
+
+AT_ONCE = 500
+
 
 def absorb(db: Session, hosts: dict[str, HostResult], waiting: dict[str, list[Outstanding]]) -> None:
     """Write one run's results. Called within one transaction, while the hosts' leases are held."""
+    _held = rows_of(db, hosts)
     for key, found in hosts.items():
         host = db.get(Host, key)
         if host is None:
@@ -37,6 +42,20 @@ def absorb(db: Session, hosts: dict[str, HostResult], waiting: dict[str, list[Ou
         take_domains(db, key, found)
         take_host_state(db, host, found)
         settle(db, key, found, waiting.get(key, []))
+
+
+def rows_of(db: Session, hosts: dict[str, HostResult]) -> list[Resource]:
+    """All rows that the results are about, read at once; while they are held, asking for one is no query."""
+    wanted: dict[type[Resource], set[str]] = {Host: set(hosts)}
+    for found in hosts.values():
+        for entry in found.results:
+            wanted.setdefault(resource_class(noun_of_kind(entry.kind)), set()).add(entry.uuid)
+    rows: list[Resource] = []
+    for cls, ids in wanted.items():
+        ordered = sorted(ids)
+        for begin in range(0, len(ordered), AT_ONCE):
+            rows += db.scalars(select(cls).where(col(cls.id).in_(ordered[begin : begin + AT_ONCE])))
+    return rows
 
 
 def close_grave(db: Session, host: str, entry: Result) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from zctl.actions import jobs
 from zctl.actions.context import Context
-from zctl.actions.converge import plan_run
+from zctl.actions.converge import looking, plan_run
 from zctl.errors import Misuse
 from zctl.inventory import lease, outstanding
 from zctl.inventory.outstanding import EVERYTHING, Scope
@@ -106,7 +106,7 @@ def look(context: Context, selection: Selection, ids: list[str], *, patient: boo
             wanted = [Outstanding(host_id=key, uuid=uuid, concerns=words) for uuid, words in scope[key].items()]
             run = plan_run(context, snapshot, host, wanted, None)
             if run is not None:
-                runs.append(run)
+                runs.append(looking(run))
         results = execute(runs, context.run_settings(check=True), context.watch) if runs else {}
     names = {row.id: row.name for row in snapshot.all(Host)}
     found = compare(results.values(), {names[key]: {row.uuid for row in rows} for key, rows in waiting.items()})

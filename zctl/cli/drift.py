@@ -102,7 +102,7 @@ def converge(
 def tell(call: Call, report: Report, names: dict[str, str]) -> None:
     """One line for each host, one for each failure."""
     failed = []
-    for found in report.hosts.values():
+    for found in sorted(report.hosts.values(), key=lambda found: found.host):
         counts = {
             word: sum(entry.result == word for entry in found.results)
             for word in ("changed", "unchanged", "removed", "failed")

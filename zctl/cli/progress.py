@@ -8,11 +8,13 @@ import time
 from typing import Any
 
 PATIENCE_SECONDS = 1.0
+LINE_SECONDS = 2.0  # a log of a run over 300 hosts is to be read, too
 STEPS = {
     "kvm_host": "preparing the host",
     "storage": "storage and volumes",
     "network": "networks",
     "l3_services": "DHCP",
+    "look": "comparing",
     "guests": "disks, leases and virtual machines",
     "unreachable": "does not answer",
 }
@@ -29,7 +31,7 @@ class Progress:
         self.begun = time.monotonic()
         self.status: Any = None
         self.lock = threading.Lock()
-        self.told = ""
+        self.told, self.next_line = "", 0.0
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -46,9 +48,9 @@ class Progress:
         with self.lock:
             if self.live:
                 self.show(text)
-            elif text != self.told:
+            elif text != self.told and time.monotonic() >= self.next_line:
                 print(f"... {text}", file=sys.stderr)
-            self.told = text
+                self.told, self.next_line = text, time.monotonic() + LINE_SECONDS
 
     def summary(self) -> str:
         """The steps and how many hosts are at each."""

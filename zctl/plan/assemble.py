@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 from zctl.plan.fragments import Fragment, merge
@@ -37,9 +38,18 @@ def host_state(snapshot: Snapshot, host: HostRow) -> HostState:
         fragments.append(Fragment(concern, "purge", made))
     settings: dict[str, Part] = {
         "kvm_host": KvmHost(virt_type=host.virt_type),
-        "network": NetworkState(management_address=None if host.address == "local" else host.address),
+        "network": NetworkState(management_address=host.address if is_ip(host.address) else None),
     }
     return merge(snapshot.inventory, Named(uuid=host.id, name=host.name), settings, fragments)
+
+
+def is_ip(address: str) -> bool:
+    """Whether it is an IP address: a NIC can be found by it, but not by a name or the word `local`."""
+    try:
+        ip_address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def restrict(state: HostState, scope: set[str]) -> HostState:

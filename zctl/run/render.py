@@ -17,8 +17,9 @@ from zctl.run.values import HostRun
 EARLY_REMOVAL = "vm_removal"
 PROBE = "probe"
 ADOPT = "adopt"
+LOOK = "look"
 GUESTS = (EARLY_REMOVAL, "storage", "l3_services", "vm")
-STEPS = (EARLY_REMOVAL, *CONCERNS, PROBE, ADOPT)
+STEPS = (EARLY_REMOVAL, *CONCERNS, PROBE, ADOPT, LOOK)
 
 
 def render_playbook(steps: list[str], hosts: str = "all", *, by_hand: bool = False) -> str:

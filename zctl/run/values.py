@@ -70,6 +70,11 @@ class HostResult:
     done: set[str] = field(default_factory=set)
 
     @property
+    def is_clean(self) -> bool:
+        """Whether the host answered for its resources and nothing was, or would be, changed."""
+        return bool(self.results) and all(entry.result == "unchanged" for entry in self.results)
+
+    @property
     def ok(self) -> bool:
         """Whether all steps ran and no resource failed."""
         return not (self.unreachable or self.failure or any(entry.result == "failed" for entry in self.results))

@@ -97,7 +97,13 @@ def test_sudo_and_its_absence(no_vms: Cloud) -> None:
         refused = cloud.call("host", "update", "h3", "--user", "op")
         assert refused.code == 1 and "sudo asks its user for a password" in refused.err
         cloud.lab.ssh("h3", "echo 'op ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/op")
-        cloud.ok("converge", "--host", "h3")
+        assert "host h3: " in cloud.call("converge", "--host", "h3").err
         create(cloud, "web-1", "--host", "h3")
+        cloud.ok("plan", "--host", "h3", "--detailed-exitcode")
+        cloud.lab.ssh("h3", "rm /etc/sudoers.d/op")
+        assert "sudo asks its user for a password" in cloud.call("plan", "--host", "h3").err
+        cloud.lab.ssh("h3", "echo 'op ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/op; mv /usr/bin/python3 /usr/bin/py3")
+        assert "install python3" in cloud.call("plan", "--host", "h3").err
     finally:
+        cloud.lab.ssh("h3", "test -e /usr/bin/python3 || mv /usr/bin/py3 /usr/bin/python3")
         cloud.ok("host", "update", "h3", "--user", "root")

@@ -30,6 +30,8 @@ z vm create one --image tiny --cpus 1 --memory 96M --network private
 z wait vm one ip --timeout 60
 z vm list
 z host check here
+z plan --detailed-exitcode
+z converge
 z vm delete one --yes
 z zone delete z1 --yes --cascade
 """
@@ -61,4 +63,4 @@ def here(cloud: Cloud) -> Lab:
 def test_the_machine_itself_is_a_host(here: Lab) -> None:
     """From nothing to an answering VM on one machine."""
     said = here.ssh("h2", "bash -s", stdin=STEPS, timeout=300)
-    assert "Running" in said and "10.21.0.10" in said
+    assert "Running" in said and "10.21.0.10" in said and "no differences on 1 host" in said

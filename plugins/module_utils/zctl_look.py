@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All concerns of a host compared with what it should be, in one process; nothing is changed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import (
+        zctl_guests,
+        zctl_kvm_host,
+        zctl_module,
+        zctl_network,
+    )
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble
+except ImportError:
+    import zctl_guests  # type: ignore[no-redef]
+    import zctl_kvm_host  # type: ignore[no-redef]
+    import zctl_module  # type: ignore[no-redef]
+    import zctl_network  # type: ignore[no-redef]
+    from zctl_system import Trouble  # type: ignore[assignment]
+
+Json = dict[str, Any]
+STEPS = ("vm_removal", "kvm_host", "network", "storage", "l3_services", "vm")
+NEED_LIBVIRT = ("vm_removal", "vm")
+NO_LIBVIRT = "the Python library libvirt is missing on the host; zctl converge installs python3-libvirt"
+
+
+def look(args: Json, libvirt: Any) -> Json:
+    """Compare the concerns in `steps`; returns what a module returns in check mode.
+
+    `trouble` says which whole concerns could not be looked at, and why; the others are looked at nevertheless.
+    """
+    whole: Json = {"changed": False, "results": [], "diff": [], "steps": [], "foreign_things": [], "trouble": ""}
+    troubles = []
+    for step in args["steps"]:
+        try:
+            if libvirt is None and step in NEED_LIBVIRT:
+                raise Trouble(NO_LIBVIRT)
+            outcome = _one_step(step, args, libvirt)
+        except (Trouble, OSError) as error:
+            troubles.append(f"{step.replace('_', ' ')}: {error}")
+            continue
+        concern = "vm" if step == "vm_removal" else step
+        whole["results"] += [{"concern": concern, **entry} for entry in outcome["results"]]
+        whole["changed"] = whole["changed"] or outcome["changed"]
+        whole["steps"].append(step)
+        things = outcome.get("foreign_things") or []
+        whole["foreign_things"] += [thing for thing in things if thing not in whole["foreign_things"]]
+        diff = outcome.get("diff") or []
+        whole["diff"] += diff if isinstance(diff, list) else [diff]
+        if "observed" in outcome and step == "vm":
+            whole["observed"] = outcome["observed"]
+    whole["trouble"] = "; ".join(troubles)
+    return whole
+
+
+def _one_step(step: str, args: Json, libvirt: Any) -> Json:
+    state, scope = args["state"], args["scope"]
+    if step == "kvm_host":
+        host = {"uuid": "", "name": "", **(state.get("host") or {})}
+        read_only = scope is not None and host["uuid"] not in scope
+        return zctl_kvm_host.converge(state.get("kvm_host") or {}, host, read_only, True, False)
+    if step == "network":
+        return zctl_network.converge(args["inventory"], state.get("network") or {}, scope, True, 0)
+    return zctl_guests.one_step(step, args, True, libvirt)
+
+
+def main(args: Json) -> None:
+    """Look, and print what was seen as one line of JSON. `failed` and `msg` are there when there was trouble."""
+    try:
+        import libvirt
+    except ImportError:
+        libvirt = None
+    zctl_module.take_turns()
+    outcome = look(args, libvirt)
+    if outcome["trouble"]:
+        outcome |= {"failed": True, "msg": outcome["trouble"]}
+    sys.stdout.write(json.dumps(outcome) + "\n")

@@ -1,0 +1,87 @@
+"""The comparison in one call: what travels to a host's Python, and how its answer is read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from zctl.cli.progress import Progress
+from zctl.plan.assemble import is_ip
+from zctl.run.content import CONTENT
+from zctl.run.values import HostResult, Result
+
+TALK = """
+import json, subprocess, sys
+from ansible_collections.zctl.cloud.plugins.action import zctl_look as look
+args = json.loads(sys.stdin.read())
+python = [sys.executable, "-I", "-c", look.START]
+done = subprocess.run(python, input=look.CODE + look.packed(args), capture_output=True)
+answer = {"rc": done.returncode, "stdout": "Last login\\n" + done.stdout.decode(), "stderr": done.stderr.decode()}
+print(json.dumps(look.read_answer(answer)))
+"""
+
+
+def talk(**more: Any) -> Any:
+    """What the action gets from a Python that has nothing of zctl but what comes over its standard input."""
+    args = {"inventory": "i", "state": {}, "steps": ["storage"], "scope": None, "sources": {}, "uploads": {}, **more}
+    done = subprocess.run(
+        [sys.executable, "-c", TALK],
+        input=json.dumps(args),
+        capture_output=True,
+        text=True,
+        env={"ANSIBLE_COLLECTIONS_PATH": str(CONTENT), "PYTHONPATH": str(CONTENT), "PATH": "/usr/sbin:/usr/bin:/bin"},
+        cwd="/",
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_host_gets_all_the_code() -> None:
+    """Every concern's code is there, in a Python that finds no other; a name of any script survives."""
+    answer = talk(state={"storage": {"purge": [], "storages": []}, "kvm_host": {}})
+    assert answer["steps"] == ["storage"] and answer["results"] == []
+    answer = talk(steps=["kvm_host"], state={"host": {"uuid": "u", "name": "h\u00fc {{ 7*7 }} \u2603"}, "kvm_host": {}})
+    assert answer["results"][0]["name"] == "h\u00fc {{ 7*7 }} \u2603"
+
+
+def test_a_python_without_libvirt() -> None:
+    """A host that has nothing yet is compared as far as it can be, and the rest is told."""
+    answer = talk(steps=["vm", "storage"])
+    if answer.get("failed"):  # this machine has no libvirt, or none that runs: either way storage was looked at
+        assert "vm: " in answer["msg"]
+    assert "storage" in answer["steps"]
+
+
+def test_a_crash_is_a_failure_with_its_words() -> None:
+    """Nothing that a host says can be taken for an answer when its Python fails."""
+    answer = talk(state=None)
+    assert answer["failed"] and answer["rc"] == 1 and "Traceback" in answer["module_stderr"]
+
+
+@pytest.mark.parametrize(("word", "clean"), [("unchanged", True), ("changed", False), ("failed", False)])
+def test_clean(word: Any, clean: bool) -> None:
+    """A host is clean by its answer only; no answer is none."""
+    entry = Result("u", "vm", "web", word, "", {}, "vm")
+    other = Result("v", "vm", "db", "unchanged", "", {}, "vm")
+    assert HostResult("h1", results=[other, entry]).is_clean is clean
+    assert not HostResult("h1").is_clean
+
+
+def test_a_host_is_found_by_an_address_not_by_a_name() -> None:
+    """A NIC cannot be found by a host's DNS name, so that is not handed on as an address."""
+    assert is_ip("192.0.2.1") and is_ip("2001:db8::1")
+    assert not is_ip("kvm1.example.com") and not is_ip("local")
+
+
+def test_progress_of_many_hosts_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """Hundreds of hosts give a few lines, not hundreds."""
+    progress = Progress(quiet=False, color=False)
+    progress.live, progress.begun = False, time.monotonic() - 60
+    for number in range(300):
+        progress.watch(f"h{number}", "look")
+    assert capsys.readouterr().err.splitlines() == ["... h0: comparing"]
