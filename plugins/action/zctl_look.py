@@ -19,9 +19,10 @@ from ansible_collections.zctl.cloud.plugins.module_utils import zctl_look
 
 Json = dict[str, Any]
 PYTHON = "/usr/bin/python3"
+ALONE = ("-I", "-c")  # it finds no module in the login user's home
 OPTIONS = ("inventory", "state", "steps", "scope", "fail")
 # Reads the code and the arguments from its standard input, so that neither is in the process list or on a disk.
-START = """
+START = """\
 import importlib.machinery, json, sys, zlib
 size = int(sys.stdin.buffer.readline())
 code = json.loads(zlib.decompress(sys.stdin.buffer.read(size)))
@@ -71,21 +72,26 @@ class ActionModule(ActionBase):
         storage = (arguments["state"].get("storage") or {}) if "storage" in arguments["steps"] else {}
         arguments |= {"sources": read_sources(storage), "uploads": {}}
         python = str((task_vars or {}).get("ansible_python_interpreter") or "")
-        command = f"{shlex.quote(python if python.startswith('/') else PYTHON)} -c {shlex.quote(START)}"
-        answer = self._low_level_execute_command(command, in_data=CODE + packed(arguments))
+        command = [python if python.startswith("/") else PYTHON, *ALONE, f"exec({START!r})"]  # csh takes one line only
+        answer = self._low_level_execute_command(shlex.join(command), in_data=CODE + packed(arguments))
         outcome.update(read_answer(answer))
         return _ended(outcome, wants_fail)
 
 
 def read_answer(answer: Json) -> Json:
-    """What the host's Python said: one line of JSON, after whatever its shell's start-up files print."""
-    lines = answer["stdout"].strip().splitlines()
-    if answer["rc"] == 0 and lines:
-        return json.loads(lines[-1])  # type: ignore[no-any-return]
+    """What the host's Python said: a line of JSON, among whatever the shell's own files print before and after it."""
+    for line in reversed(answer["stdout"].splitlines()) if answer["rc"] == 0 else ():
+        if line.startswith("{"):
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue
+            if "results" in said:
+                return said  # type: ignore[no-any-return]
     return {
         "failed": True,
         "msg": "the host could not be looked at",
-        "module_stdout": answer["stdout"],
+        "module_stdout": "" if answer["stderr"].strip() else answer["stdout"],
         "module_stderr": answer["stderr"],
         "rc": answer["rc"],
     }

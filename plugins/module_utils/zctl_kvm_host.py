@@ -70,6 +70,7 @@ def converge(state: Json, host: Json, read_only: bool, check: bool, require_pack
         versions,
         virt_type=verdict.virt_type if wanted == "auto" else wanted,
         virt_reason=verdict.reason,
+        unkept=not verdict.kept,
         python_libvirt="python3-libvirt" not in missing,
         missing_packages=missing,
         family=observed["os"]["family"],

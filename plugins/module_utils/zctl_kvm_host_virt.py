@@ -11,7 +11,7 @@ import select
 import subprocess
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 try:
@@ -27,10 +27,14 @@ SECTOR_TIMEOUT, KERNEL_TIMEOUT = 5.0, 20.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """What VMs on this host should use ("kvm" or "qemu", None when there is no QEMU that works), and why."""
+    """What VMs on this host should use ("kvm" or "qemu", None when there is no QEMU that works), and why.
+
+    `kept` is false for one that was found out anew and could not be written down.
+    """
 
     virt_type: str | None
     reason: str
+    kept: bool = True
 
 
 def qemu_binary() -> str | None:
@@ -67,9 +71,11 @@ def read_verdict(store: bool, cache: str = CACHE) -> Verdict:
     except (OSError, ValueError, KeyError):
         pass  # never asked, or spoilt: ask now
     verdict = probe(qemu)
-    if store and verdict.virt_type:
-        _write_cache(cache, {"key": key, **asdict(verdict)})
-    return verdict
+    if not verdict.virt_type:
+        return verdict
+    if store:
+        _write_cache(cache, {"key": key, "virt_type": verdict.virt_type, "reason": verdict.reason})
+    return replace(verdict, kept=store)
 
 
 def _write_cache(path: str, content: dict[str, Any]) -> None:

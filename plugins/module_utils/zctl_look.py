@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from typing import Any
 
 try:
@@ -43,8 +44,15 @@ def look(args: Json, libvirt: Any) -> Json:
         except (Trouble, OSError) as error:
             troubles.append(f"{step.replace('_', ' ')}: {error}")
             continue
+        except Exception as error:  # a mistake of ours in one concern does not hide the others
+            traceback.print_exc()
+            troubles.append(f"{step.replace('_', ' ')}: it could not be looked at ({type(error).__name__}: {error})")
+            continue
         concern = "vm" if step == "vm_removal" else step
-        whole["results"] += [{"concern": concern, **entry} for entry in outcome["results"]]
+        # The removal of a domain is due in two steps, and told once.
+        told = {entry["uuid"] for entry in whole["results"] if entry["result"] == "removed"}
+        more = [entry for entry in outcome["results"] if entry["uuid"] not in told]
+        whole["results"] += [{"concern": concern, **entry} for entry in more]
         whole["changed"] = whole["changed"] or outcome["changed"]
         whole["steps"].append(step)
         things = outcome.get("foreign_things") or []

@@ -127,8 +127,12 @@ def _storage(run: Run, storage: Json) -> None:
             run.foreign.append(strangers.other_owner(storage, marker.read_marker(storage["path"]) or {}))
         return
     run.ready[storage["uuid"]] = storage["path"]
-    if not (run.check or run.read_only):
-        images.remove_stale_parts(os.path.join(storage["path"], plan.IMAGES))
+    left = images.stale_parts(os.path.join(storage["path"], plan.IMAGES))
+    if left:
+        differences = [*differences, *(results.difference("unfinished image", path, None) for path in left)]
+        done = "; ".join(filter(None, [done, f"{len(left)} unfinished image(s) removed"]))
+        if not (run.check or run.read_only):
+            images.remove_parts(left)
     if not done or run.read_only:
         words = f"needs: {done}" if done else "already as wanted"
         run.report(storage, "storage", "unchanged", words, differences, **observed)
@@ -217,10 +221,14 @@ def _cached_image(run: Run, image: Json, seal: Json | None) -> None:
     if image["uuid"] in run.uploads:  # another host of a shared storage was quicker
         os.unlink(run.uploads[image["uuid"]])
     size = os.stat(image["path"]).st_size
-    if seal is None and not (run.check or run.read_only):  # cached by an older zctl
-        digest = images.expected_digest(image.get("checksum"))
-        seals.write_seal(image["path"], size, digest)
     virtual = header.size if header else size
+    if seal is None and not run.read_only:  # cached by an older zctl, or somebody removed it
+        if not run.check:
+            seals.write_seal(image["path"], size, images.expected_digest(image.get("checksum")))
+        lost = [results.difference("seal", None, seals.seal_path(image["path"]))]
+        words = "its size is written down, so that damage is seen"
+        run.report(image, "image", "changed", words, lost, present=True, size=size, virtual_size=virtual)
+        return
     run.report(image, "image", "unchanged", "already cached", present=True, size=size, virtual_size=virtual)
 
 
@@ -293,11 +301,11 @@ def _purge(run: Run, item: Json, part: Json) -> None:
         problem = plan.inside_problem(path, root)
         if problem:
             raise files.StorageError(f"{problem}; it is not deleted")
-        gone = os.path.lexists(path)
+        gone = os.path.lexists(path) or (kind == "image" and os.path.lexists(seals.seal_path(path)))
     else:
         gone = files.purge_file(path, root)
         if kind == "image":
-            seals.remove_seal(path)
+            gone = seals.remove_seal(path) or gone
         if gone and kind == "storage":
             _remove_folders(root)
     if gone:

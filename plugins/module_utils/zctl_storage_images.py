@@ -45,15 +45,25 @@ def is_url(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
 
-def remove_stale_parts(folder: str) -> None:
-    """Remove what dead runs have left in the folder."""
-    own = f".part-{host_token()}"
-    for path in glob.glob(f"{glob.escape(folder)}/*.part-*"):
+def stale_parts(folder: str) -> list[str]:
+    """What dead runs have left in the folder."""
+    own, found = f".part-{host_token()}", []
+    for path in sorted(glob.glob(f"{glob.escape(folder)}/*.part-*")):
         try:
             age = time.time() - os.lstat(path).st_mtime
-            if age > (STALE_OWN if path.endswith(own) else STALE_OTHERS):
-                os.unlink(path)
         except OSError:
+            continue  # another host was quicker
+        if age > (STALE_OWN if path.endswith(own) else STALE_OTHERS):
+            found.append(path)
+    return found
+
+
+def remove_parts(paths: list[str]) -> None:
+    """Remove what dead runs have left."""
+    for path in paths:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
             continue  # another host was quicker
 
 

@@ -46,6 +46,8 @@ def read_marker(folder: str) -> Json | None:
             return None
         except OSError as error:
             raise files.StorageError(files.os_error_words(error, path)) from error
+        except ValueError:
+            text = ""  # no text at all
         try:
             marker = json.loads(text)
         except ValueError:

@@ -41,12 +41,13 @@ def read_seal(path: str) -> Json | None:
     return seal if isinstance(seal, dict) and isinstance(seal.get("size"), int) else None
 
 
-def remove_seal(path: str) -> None:
-    """Forget an image that is deleted."""
+def remove_seal(path: str) -> bool:
+    """Forget an image that is deleted; whether it was known."""
     try:
         os.unlink(seal_path(path))
     except OSError:
-        return
+        return False
+    return True
 
 
 def remove_seals(folder: str) -> None:

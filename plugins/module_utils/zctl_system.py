@@ -60,9 +60,9 @@ def answers(argv: list[str]) -> list[str]:
 
 
 def read_text(path: Path) -> str | None:
-    """A file's text, or None when there is no such file."""
+    """A file's text, or None when there is no such file. What is no UTF-8 in it equals nothing that zctl writes."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
 

@@ -10,18 +10,20 @@ from typing import Any
 
 import pytest
 
+from zctl.actions.converge import Report
 from zctl.cli.progress import Progress
-from zctl.plan.assemble import is_ip
+from zctl.plan.assemble import ip_of
 from zctl.run.content import CONTENT
-from zctl.run.values import HostResult, Result
+from zctl.run.runner import Collector
+from zctl.run.values import Connection, HostResult, HostRun, Result
 
 TALK = """
 import json, subprocess, sys
 from ansible_collections.zctl.cloud.plugins.action import zctl_look as look
 args = json.loads(sys.stdin.read())
-python = [sys.executable, "-I", "-c", look.START]
+python = [sys.executable, *look.ALONE, f"exec({look.START!r})"]
 done = subprocess.run(python, input=look.CODE + look.packed(args), capture_output=True)
-answer = {"rc": done.returncode, "stdout": "Last login\\n" + done.stdout.decode(), "stderr": done.stderr.decode()}
+answer = {"rc": done.returncode, "stdout": f"{{Last}}\\n{done.stdout.decode()}bye\\n", "stderr": done.stderr.decode()}
 print(json.dumps(look.read_answer(answer)))
 """
 
@@ -60,6 +62,10 @@ def test_a_python_without_libvirt() -> None:
 def test_a_crash_is_a_failure_with_its_words() -> None:
     """Nothing that a host says can be taken for an answer when its Python fails."""
     answer = talk(state=None)
+    assert answer["failed"] and "storage: it could not be looked at (AttributeError" in answer["msg"]
+    answer = talk(steps=["storage", "network"], state={"storage": ["x"]})
+    assert answer["failed"] and answer["steps"] == ["network"]
+    answer = talk(steps=None)
     assert answer["failed"] and answer["rc"] == 1 and "Traceback" in answer["module_stderr"]
 
 
@@ -70,12 +76,14 @@ def test_clean(word: Any, clean: bool) -> None:
     other = Result("v", "vm", "db", "unchanged", "", {}, "vm")
     assert HostResult("h1", results=[other, entry]).is_clean is clean
     assert not HostResult("h1").is_clean
+    other.observed["unkept"] = True
+    assert not HostResult("h1", results=[other]).is_clean
 
 
 def test_a_host_is_found_by_an_address_not_by_a_name() -> None:
     """A NIC cannot be found by a host's DNS name, so that is not handed on as an address."""
-    assert is_ip("192.0.2.1") and is_ip("2001:db8::1")
-    assert not is_ip("kvm1.example.com") and not is_ip("local")
+    assert ip_of("192.0.2.1") == "192.0.2.1" and ip_of("2001:DB8:0::1") == "2001:db8::1"
+    assert ip_of("kvm1.example.com") is None and ip_of("local") is None
 
 
 def test_progress_of_many_hosts_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,4 +92,26 @@ def test_progress_of_many_hosts_in_a_log(capsys: pytest.CaptureFixture[str]) -> 
     progress.live, progress.begun = False, time.monotonic() - 60
     for number in range(300):
         progress.watch(f"h{number}", "look")
-    assert capsys.readouterr().err.splitlines() == ["... h0: comparing"]
+    progress.watch("h7", "unreachable")
+    for number in range(300):
+        progress.watch(f"h{number}", "done")
+    progress.watch("h8", "network")
+    assert capsys.readouterr().err.splitlines() == [
+        "... h0: comparing",
+        "... 299 hosts: comparing, h7: does not answer",
+        "... h8: networks",
+    ]
+
+
+def test_the_trouble_of_a_concern_is_told_beside_failed_resources() -> None:
+    """A host whose VMs could not be compared is a problem, whatever else failed there."""
+    run = HostRun(Connection("h1", "u1", "192.0.2.1", 22, "root", None, ""), {}, None, ("look",))
+    collector = Collector([run], lambda _host, _step: None)
+    failed = {"uuid": "u1", "kind": "host", "name": "h1", "result": "failed", "reason": "no VM can run"}
+    answer = {"results": [failed], "steps": ["kvm_host"], "trouble": "vm: libvirt is missing", "msg": "vm: ..."}
+    data = {"host": "u1", "role": "zctl.cloud.look", "res": answer | {"exception": "(traceback unavailable)"}}
+    collector.take({"event": "runner_on_failed", "event_data": data})
+    (host,) = collector.hosts.values()
+    assert host.failure == "vm: libvirt is missing" and [entry.reason for entry in host.results] == ["no VM can run"]
+    report = Report(hosts={"u1": host})
+    assert report.problem("u1", {"u1"}) == host.results[0] and report.problem("u1", {"u2"}) == "vm: libvirt is missing"

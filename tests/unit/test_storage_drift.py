@@ -12,7 +12,7 @@ import subprocess
 import pytest
 import zctl_storage
 
-from tests.unit.test_storage import INVENTORY, STORAGE, image, qcow2, run, storage, upload, upload_ready, volume
+from tests.unit.test_storage import INVENTORY, STORAGE, image, purged, qcow2, run, storage, upload, upload_ready, volume
 
 pytestmark = pytest.mark.skipif(not shutil.which("qemu-img"), reason="needs qemu-img (package qemu-utils)")
 
@@ -41,6 +41,23 @@ def test_what_zctl_has_made_of_a_storage_is_kept_as_it_was(root):
     assert fields(run(root, check=True)[STORAGE]) == {}
     os.unlink(f"{root}/.zctl-storage")
     assert fields(run(root)[STORAGE]) == {"marker": (None, STORAGE)}
+
+
+def test_what_dead_runs_left_is_told_and_removed(root, tmp_path):
+    base = upload_ready(root, tmp_path)
+    part = f"{root}/images/big.qcow2.part-0123456789"
+    open(part, "w").close()
+    assert fields(run(root, check=True)[STORAGE]) == {}, "another host may be at work on it"
+    os.utime(part, (1, 1))
+    found = run(root, check=True)[STORAGE]
+    assert found["result"] == "changed" and fields(found) == {"unfinished image": (part, None)}
+    assert os.path.lexists(part)
+    assert fields(run(root)[STORAGE]) == {"unfinished image": (part, None)} and not os.path.lexists(part)
+    os.unlink(base)
+    grave = {"purge": [purged(base, "i")]}
+    assert run(root, check=True, **grave)["i"]["result"] == "removed", "what is noted of an image goes with it"
+    assert run(root, **grave)["i"]["result"] == "removed"
+    assert run(root, **grave)["i"]["result"] == "unchanged"
 
 
 def test_modes_of_folders_that_were_there_before_are_not_zctls(root):
@@ -74,8 +91,9 @@ def test_a_damaged_image_is_fetched_again_only_when_it_is_known_to_be_the_same(r
     os.truncate(cached, 100)
     refused = upload(root, qcow2(tmp_path / "other.qcow2", size="9M"))
     assert refused["result"] == "failed" and "checksum" in refused["reason"]
-    os.unlink(f"{root}/images/.img.qcow2.seal")
-    assert fields(run(root, check=True, images=[wanted])["img"]) == {}  # nobody knows what it was
+    seal = f"{root}/images/.img.qcow2.seal"
+    os.unlink(seal)
+    assert fields(run(root, check=True, images=[wanted])["img"]) == {"seal": (None, seal)}  # nobody knows what it was
     run(root, images=[wanted])
     os.truncate(cached, 101)
     assert "no checksum" in run(root, images=[wanted])["img"]["reason"]

@@ -39,16 +39,11 @@ class Report:
         found = self.hosts.get(host)
         if found is None:
             return None
-        if found.unreachable or found.failure:
-            return found.unreachable or found.failure
-        return next(
-            (
-                entry
-                for entry in found.results
-                if entry.result == "failed" and (entry.uuid in uuids or EVERYTHING in uuids)
-            ),
-            None,
-        )
+        if found.unreachable:
+            return found.unreachable
+        failed = (entry for entry in found.results if entry.result == "failed")
+        own = next((entry for entry in failed if entry.uuid in uuids or EVERYTHING in uuids), None)
+        return own or found.failure or None
 
 
 def connection_of(context: Context, host: Host) -> Connection:
@@ -119,10 +114,12 @@ def settled_hosts(context: Context, runs: list[HostRun]) -> dict[str, HostResult
 
     One module call tells, which costs a host less than the run that it spares. With removals that run is due anyway.
     """
-    if any(EARLY_REMOVAL in run.steps for run in runs):
-        return {}
-    found = execute([looking(run) for run in runs], context.run_settings(), context.watch)
-    return {key: result for key, result in found.items() if result.unreachable or (result.ok and result.is_clean)}
+    asked = [looking(run) for run in runs if EARLY_REMOVAL not in run.steps]
+    found = execute(asked, context.run_settings(), context.watch) if asked else {}
+    done = {key: result for key, result in found.items() if result.unreachable or (result.ok and result.is_clean)}
+    for result in done.values():
+        context.watch(result.host, "done")
+    return done
 
 
 def looking(run: HostRun) -> HostRun:

@@ -40,15 +40,19 @@ class Progress:
             print(text, file=sys.stderr)
 
     def watch(self, host: str, step: str) -> None:
-        """A host has come to a step."""
+        """A host has come to a step; `done` when there is nothing more to do there."""
+        is_new = step not in self.hosts.values()
         self.hosts[host] = step
+        if step == "done":
+            del self.hosts[host]
+            return
         if self.quiet or time.monotonic() - self.begun < PATIENCE_SECONDS:
             return
         text = self.summary()
         with self.lock:
             if self.live:
                 self.show(text)
-            elif text != self.told and time.monotonic() >= self.next_line:
+            elif text != self.told and (is_new or time.monotonic() >= self.next_line):
                 print(f"... {text}", file=sys.stderr)
                 self.told, self.next_line = text, time.monotonic() + LINE_SECONDS
 

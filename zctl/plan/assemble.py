@@ -38,18 +38,17 @@ def host_state(snapshot: Snapshot, host: HostRow) -> HostState:
         fragments.append(Fragment(concern, "purge", made))
     settings: dict[str, Part] = {
         "kvm_host": KvmHost(virt_type=host.virt_type),
-        "network": NetworkState(management_address=host.address if is_ip(host.address) else None),
+        "network": NetworkState(management_address=ip_of(host.address)),
     }
     return merge(snapshot.inventory, Named(uuid=host.id, name=host.name), settings, fragments)
 
 
-def is_ip(address: str) -> bool:
-    """Whether it is an IP address: a NIC can be found by it, but not by a name or the word `local`."""
+def ip_of(address: str) -> str | None:
+    """An IP address as the kernel writes it; None for a name or the word `local`, by which no NIC can be found."""
     try:
-        ip_address(address)
+        return str(ip_address(address))
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def restrict(state: HostState, scope: set[str]) -> HostState:

@@ -134,8 +134,11 @@ class Collector:
             host.unreachable = explain_result(answer)
             self.watch(host.host, "unreachable")
         elif kind == "runner_on_failed" and not data.get("ignore_errors"):
+            before = len(host.results)
             self.absorb(host, str(data.get("role") or ""), answer)
-            if not any(entry.result == "failed" for entry in host.results):
+            if answer.get("trouble"):
+                host.failure = str(answer["trouble"])[:1000]
+            elif not any(entry.result == "failed" for entry in host.results[before:]):
                 host.failure = explain_result(answer)
         elif kind == "runner_on_ok":
             self.absorb(host, str(data.get("role") or ""), answer)

@@ -71,8 +71,10 @@ class HostResult:
 
     @property
     def is_clean(self) -> bool:
-        """Whether the host answered for its resources and nothing was, or would be, changed."""
-        return bool(self.results) and all(entry.result == "unchanged" for entry in self.results)
+        """Whether the host answered for its resources and nothing was, or would be, changed or written down."""
+        return bool(self.results) and all(
+            entry.result == "unchanged" and not entry.observed.get("unkept") for entry in self.results
+        )
 
     @property
     def ok(self) -> bool:
