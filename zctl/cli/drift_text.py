@@ -57,11 +57,16 @@ def summary(drift: Drift) -> str:
     count, where = len(drift.differences), len({entry.host for entry in drift.differences})
     unread = f"; {len(drift.problems)} could not be compared" if drift.problems else ""
     if not count:
-        return f"no differences on {len(drift.hosts) - len(drift.problems)} hosts{unread}"
+        return f"no differences on {numbered(len(drift.hosts) - len(drift.problems), 'host')}{unread}"
     return (
-        f"{count} differences on {where} of {len(drift.hosts)} hosts{unread}\n"
+        f"{numbered(count, 'difference')} on {where} of {numbered(len(drift.hosts), 'host')}{unread}\n"
         "zctl converge mends them; zctl converge --accept takes the hosts' values"
     )
+
+
+def numbered(count: int, word: str) -> str:
+    """A number of things: 1 host, 2 hosts."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def markdown(drift: Drift) -> str:
