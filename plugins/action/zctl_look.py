@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.zctl.cloud.plugins.action.zctl_storage import _ended, read_sources
+from ansible_collections.zctl.cloud.plugins.action.zctl_storage import ended, read_sources
 from ansible_collections.zctl.cloud.plugins.module_utils import zctl_look
 
 Json = dict[str, Any]
@@ -75,7 +75,7 @@ class ActionModule(ActionBase):
         command = [python if python.startswith("/") else PYTHON, *ALONE, f"exec({START!r})"]  # csh takes one line only
         answer = self._low_level_execute_command(shlex.join(command), in_data=CODE + packed(arguments))
         outcome.update(read_answer(answer))
-        return _ended(outcome, wants_fail)
+        return ended(outcome, wants_fail)
 
 
 def read_answer(answer: Json) -> Json:

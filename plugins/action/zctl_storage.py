@@ -60,7 +60,7 @@ class ActionModule(ActionBase):
         wanted = first.get("uploads_wanted") or []
         if not wanted:
             outcome.update(first)
-            return _ended(outcome, wants_fail)
+            return ended(outcome, wants_fail)
         uploads, refused = {}, {}
         try:
             for upload in wanted:
@@ -77,7 +77,7 @@ class ActionModule(ActionBase):
             if self._connection._shell.tmpdir:
                 self._remove_tmp_path(self._connection._shell.tmpdir)
         outcome.update(_together(first, second))
-        return _ended(outcome, wants_fail)
+        return ended(outcome, wants_fail)
 
     def _module(self, arguments: Json, task_vars: Json | None, fail: bool) -> Json:
         return self._execute_module(  # type: ignore[no-any-return]
@@ -114,7 +114,7 @@ def _made(result: Json) -> Json:
     return {key: value for key, value in result["observed"].items() if key == "marker_created"}
 
 
-def _ended(outcome: Json, wants_fail: Any) -> Json:
+def ended(outcome: Json, wants_fail: Any) -> Json:
     """Fail the task for a failed resource, unless the caller looks at the results himself."""
     outcome.pop("uploads_wanted", None)
     failed = [r for r in outcome.get("results") or [] if r["result"] == "failed"]

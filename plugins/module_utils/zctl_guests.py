@@ -23,27 +23,42 @@ def converge(args: Json, check: bool, libvirt: Any) -> Json:
 
     `trouble` says why a whole concern could not be done; the ones after it are not tried.
     """
-    whole: Json = {"changed": False, "results": [], "diff": [], "steps": [], "foreign_things": [], "trouble": ""}
+    whole = nothing_yet()
     for step in args["steps"]:
         try:
             outcome = one_step(step, args, check, libvirt)
         except (Trouble, OSError) as error:
-            whole["trouble"] = f"{step.replace('_', ' ')}: {error}"
+            whole["trouble"] = f"{words_of(step)}: {error}"
             break
-        concern = "vm" if step == "vm_removal" else step
-        whole["results"] += [{**entry, "concern": concern} for entry in outcome["results"]]
-        whole["changed"] = whole["changed"] or outcome["changed"]
-        whole["steps"].append(step)
-        things = outcome.get("foreign_things") or []
-        whole["foreign_things"] += [thing for thing in things if thing not in whole["foreign_things"]]
-        diff = outcome.get("diff") or []
-        whole["diff"] += diff if isinstance(diff, list) else [diff]
-        if "observed" in outcome and step == "vm":
-            whole["observed"] = outcome["observed"]
+        add(whole, step, outcome)
         if outcome.get("uploads_wanted"):
             whole["uploads_wanted"] = outcome["uploads_wanted"]
             break
     return whole
+
+
+def nothing_yet() -> Json:
+    """What a module returns before its first step."""
+    return {"changed": False, "results": [], "diff": [], "steps": [], "foreign_things": [], "trouble": ""}
+
+
+def words_of(step: str) -> str:
+    """A step as people read it."""
+    return step.replace("_", " ")
+
+
+def add(whole: Json, step: str, outcome: Json) -> None:
+    """Add what came of one step to what a module returns."""
+    concern = "vm" if step == "vm_removal" else step
+    whole["results"] += [{**entry, "concern": concern} for entry in outcome["results"]]
+    whole["changed"] = whole["changed"] or outcome["changed"]
+    whole["steps"].append(step)
+    things = outcome.get("foreign_things") or []
+    whole["foreign_things"] += [thing for thing in things if thing not in whole["foreign_things"]]
+    diff = outcome.get("diff") or []
+    whole["diff"] += diff if isinstance(diff, list) else [diff]
+    if "observed" in outcome and step == "vm":
+        whole["observed"] = outcome["observed"]
 
 
 def one_step(step: str, args: Json, check: bool, libvirt: Any) -> Json:

@@ -34,33 +34,24 @@ def look(args: Json, libvirt: Any) -> Json:
 
     `trouble` says which whole concerns could not be looked at, and why; the others are looked at nevertheless.
     """
-    whole: Json = {"changed": False, "results": [], "diff": [], "steps": [], "foreign_things": [], "trouble": ""}
-    troubles = []
+    whole, troubles = zctl_guests.nothing_yet(), []
     for step in args["steps"]:
         try:
             if libvirt is None and step in NEED_LIBVIRT:
                 raise Trouble(NO_LIBVIRT)
             outcome = _one_step(step, args, libvirt)
         except (Trouble, OSError) as error:
-            troubles.append(f"{step.replace('_', ' ')}: {error}")
+            troubles.append(f"{zctl_guests.words_of(step)}: {error}")
             continue
         except Exception as error:  # a mistake of ours in one concern does not hide the others
             traceback.print_exc()
-            troubles.append(f"{step.replace('_', ' ')}: it could not be looked at ({type(error).__name__}: {error})")
+            words = f"it could not be looked at ({type(error).__name__}: {error})"
+            troubles.append(f"{zctl_guests.words_of(step)}: {words}")
             continue
-        concern = "vm" if step == "vm_removal" else step
         # The removal of a domain is due in two steps, and told once.
         told = {entry["uuid"] for entry in whole["results"] if entry["result"] == "removed"}
         more = [entry for entry in outcome["results"] if entry["uuid"] not in told]
-        whole["results"] += [{"concern": concern, **entry} for entry in more]
-        whole["changed"] = whole["changed"] or outcome["changed"]
-        whole["steps"].append(step)
-        things = outcome.get("foreign_things") or []
-        whole["foreign_things"] += [thing for thing in things if thing not in whole["foreign_things"]]
-        diff = outcome.get("diff") or []
-        whole["diff"] += diff if isinstance(diff, list) else [diff]
-        if "observed" in outcome and step == "vm":
-            whole["observed"] = outcome["observed"]
+        zctl_guests.add(whole, step, {**outcome, "results": more})
     whole["trouble"] = "; ".join(troubles)
     return whole
 

@@ -78,6 +78,7 @@ def host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     made = Host(lab, tmp_path_factory.mktemp("drift"))
     made.network(FLAT, TUNNEL, fail=True)
     yield made
+    made.services()
     made.network()
 
 
