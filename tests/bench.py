@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import bench_plan
+from tests import bench_network, bench_plan, bench_security
 from tests.bench_figure import ROUNDS, Figure, median, run
 from tests.lab.cloud.conftest import manifest
 from tests.lab.cloud.zctl import Cloud
@@ -137,7 +137,7 @@ def vms(folder: Path) -> list[Figure]:
     lab = Lab.up(LAB, hosts=3)
     found = [Figure("zctl lab up --hosts 3, cached, until SSH answers", time.perf_counter() - begun, 1, 20, "s")]
     try:
-        cloud = Cloud(folder / "lab", lab)
+        cloud = Cloud(folder / "lab", lab, started=False)
         cloud.ok("init")
         cloud.ok("apply", "-f", "-", stdin=manifest(lab, image.qcow2))
         cloud.ok(
@@ -155,6 +155,8 @@ def vms(folder: Path) -> list[Figure]:
         )
         found.append(one_vm(folder, cloud))
         found.append(hundred_vms(folder, cloud))
+        found.append(bench_security.throughput(lab))
+        found += bench_network.figures(folder, cloud)
         found.append(bench_plan.drift_check(cloud, bare_run(folder, lab, ["h1", "h2", "h3"])))
         cloud.ok("l3-network", "delete", "flat", "--yes")
         cloud.ok("l2-network", "delete", "wire", "--yes")

@@ -119,7 +119,7 @@ def fifty_hosts(folder: Path, lab: Lab) -> Figure:
         lab.ssh(host.name, f"ip address replace {address}/32 dev lo")
         names[address] = host
         run(["ip", "route", "replace", f"{address}/32", "via", str(host.address)])
-    many = Cloud(folder / "many", lab)
+    many = Cloud(folder / "many", lab, started=False)
     many.ok("init")
     data = lab.plan.data
     text = MANY.format(data=data, first=data[50], last=data[99])

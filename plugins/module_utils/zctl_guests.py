@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import sys
 from typing import Any
 
 try:
-    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_l3, zctl_storage, zctl_vm
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_module
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble
 except ImportError:
-    import zctl_l3  # type: ignore[no-redef]
-    import zctl_storage  # type: ignore[no-redef]
-    import zctl_vm  # type: ignore[no-redef]
+    import zctl_module  # type: ignore[no-redef]
     from zctl_system import Trouble  # type: ignore[assignment]
 
 Json = dict[str, Any]
-STEPS = ("vm_removal", "storage", "l3_services", "vm")
+STEPS = ("vm_removal", "storage", "l3_services", "metadata", "security", "vm", "eip")
+NEED_LIBVIRT = ("vm_removal", "vm")
+NO_LIBVIRT = "the Python library libvirt is missing on the host; zctl converge installs python3-libvirt"
 
 
 def converge(args: Json, check: bool, libvirt: Any) -> Json:
@@ -63,15 +66,47 @@ def add(whole: Json, step: str, outcome: Json) -> None:
 
 def one_step(step: str, args: Json, check: bool, libvirt: Any) -> Json:
     """One concern's own convergence."""
+    if libvirt is None and step in NEED_LIBVIRT:
+        raise Trouble(NO_LIBVIRT)
     inventory, scope, state = args["inventory"], args["scope"], args["state"]
     if step == "vm_removal":
         purge = (state.get("vm") or {}).get("purge") or []
-        return zctl_vm.converge(
-            inventory, {"vms": [], "purge": purge}, [entry["uuid"] for entry in purge], check, libvirt
-        )
+        scope = [entry["uuid"] for entry in purge]
+        return concern("zctl_vm").converge(inventory, {"vms": [], "purge": purge}, scope, check, libvirt)
     part = state.get(step) or {}
+    if step == "vm":
+        return concern("zctl_vm").converge(inventory, part, scope, check, libvirt)
     if step == "storage":
-        return zctl_storage.converge(inventory, part, scope, check, sources=args["sources"], uploads=args["uploads"])
-    if step == "l3_services":
-        return zctl_l3.converge(inventory, part, scope, check)
-    return zctl_vm.converge(inventory, part, scope, check, libvirt)
+        files = {"sources": args["sources"], "uploads": args["uploads"]}
+        return concern("zctl_storage").converge(inventory, part, scope, check, **files)
+    name = "zctl_l3" if step == "l3_services" else f"zctl_{step}"
+    return concern(name).converge(inventory, part, scope, check)
+
+
+def concern(name: str) -> Any:
+    """A concern's code, loaded when it is needed: a host that makes one VM does not read what others are made of."""
+    return importlib.import_module(f"{__package__}.{name}" if __package__ else name)
+
+
+def find_libvirt(steps: Any) -> Any:
+    """The library libvirt when a step needs it and the host has it."""
+    if not set(NEED_LIBVIRT) & set(steps):
+        return None
+    try:
+        import libvirt
+    except ImportError:
+        return None
+    return libvirt
+
+
+def main(args: Json) -> None:
+    """Do the steps, and print what came of them as one line of JSON: `failed` and `msg` too when there was trouble."""
+    zctl_module.take_turns()
+    tell(converge(args, args["check"], find_libvirt(args["steps"])))
+
+
+def tell(outcome: Json) -> None:
+    """Print what the action reads."""
+    if outcome["trouble"]:
+        outcome |= {"failed": True, "msg": outcome["trouble"]}
+    sys.stdout.write(json.dumps(outcome) + "\n")

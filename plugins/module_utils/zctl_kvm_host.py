@@ -38,7 +38,7 @@ def converge(state: Json, host: Json, read_only: bool, check: bool, require_pack
     """
     change = not (read_only or check)
     observed = facts.read_machine()
-    missing = packages.missing_packages(observed["os"]["family"])
+    missing = packages.missing_packages(observed["os"]["family"], state)
     problems = _basic_problems(observed)
     done: list[str] = []
     differences = [results.difference(f"package {name}", None, "installed") for name in missing]

@@ -45,11 +45,16 @@ def parse_memory(meminfo: str) -> int:
 
 
 def parse_nics(links: list[Json]) -> list[Json]:
-    """The NICs in the output of `ip -j -d address`: without the loopback and without what zctl itself has made."""
+    """The NICs in the output of `ip -j -d address`: without the loopback and without what zctl itself has made.
+
+    The addresses of a NIC that zctl has put into a bridge are on the bridge.
+    """
     nics = []
+    bridges = {link.get("ifname"): link for link in links if link.get("ifname", "").startswith("zbr-")}
     for link in links:
         name = link.get("ifname", "")
-        if link.get("link_type") != "ether" or name.startswith(("zbr-", "zvx-", "zv-", "zt-", "vnet")):
+        held = link.get("addr_info", []) + bridges.get(link.get("master"), {}).get("addr_info", [])
+        if link.get("link_type") != "ether" or name.startswith(("zbr-", "zvx-", "zvl-", "zv-", "zt-", "zp-", "vnet")):
             continue
         flags = link.get("flags", [])
         nics.append(
@@ -59,12 +64,18 @@ def parse_nics(links: list[Json]) -> list[Json]:
                 "mtu": link.get("mtu"),
                 "up": "UP" in flags,
                 "carrier": "LOWER_UP" in flags,
-                "addresses": [f"{a['local']}/{a['prefixlen']}" for a in link.get("addr_info", []) if "local" in a],
+                "addresses": [f"{a['local']}/{a['prefixlen']}" for a in held if "local" in a],
                 "kind": link.get("linkinfo", {}).get("info_kind") or "physical",
                 "bridge": link.get("master"),
             }
         )
     return nics
+
+
+def default_devices(routes: str) -> set[str]:
+    """The devices of the IPv4 default routes in the text of /proc/net/route."""
+    lines = [line.split() for line in routes.splitlines()[1:]]
+    return {words[0] for words in lines if len(words) > 7 and words[1] == words[7] == "00000000"}
 
 
 def read_nics() -> list[Json] | None:
@@ -74,7 +85,9 @@ def read_nics() -> list[Json] | None:
         nics = parse_nics([link for link in json.loads(done.stdout) if link])
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
+    ways_out = default_devices(_read("/proc/net/route"))
     for nic in nics:
+        nic["default_route"] = nic["name"] in ways_out or nic["bridge"] in ways_out
         driver = f"/sys/class/net/{nic['name']}/device/driver"
         nic["driver"] = os.path.basename(os.path.realpath(driver)) if os.path.exists(driver) else nic["kind"]
     return nics

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import Any
 
 _PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/libexec", "/usr/local/sbin", "/usr/local/bin")
 
@@ -36,6 +37,13 @@ PACKAGES = {
     },
 }
 
+# Only where a metadata service or load balancers run, as the state says by these words. Their own services, which are
+# for the whole host, are not wanted.
+OPTIONAL = {
+    "metadata": {"debian": {"nginx-light": "nginx"}, "redhat": {"nginx": "nginx"}},
+    "balancers": {"debian": {"haproxy": "haproxy"}, "redhat": {"haproxy": "haproxy"}},
+}
+
 
 def _is_there(name: str) -> bool:
     kind, _, module = name.partition(":")
@@ -44,7 +52,10 @@ def _is_there(name: str) -> bool:
     return any(os.access(f"{folder}/{name}", os.X_OK) for folder in _PROGRAM_FOLDERS)
 
 
-def missing_packages(family: str) -> list[str]:
+def missing_packages(family: str, state: dict[str, Any] | None = None) -> list[str]:
     """Packages whose files are not there; of an unknown family Debian's names are given."""
-    wanted = PACKAGES.get(family, PACKAGES["debian"])
+    wanted = dict(PACKAGES.get(family, PACKAGES["debian"]))
+    for word, more in OPTIONAL.items():
+        if (state or {}).get(word):
+            wanted.update(more.get(family, more["debian"]))
     return [package for package, uses in wanted.items() if not any(_is_there(name) for name in uses.split("|"))]

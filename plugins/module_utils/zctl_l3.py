@@ -11,10 +11,22 @@ from typing import Any
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_l3_filter as filters
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_l3_plan as plan
-    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_foreign import devices_in_subnets, dhcp_servers
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_dns import socket_unit
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_filter import Filter
-    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_inside import NAMESPACES, read_inside
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_foreign import foreign_things
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_inside import (
+        NAMESPACES,
+        SETTINGS,
+        read_inside,
+        set_ipv6,
+    )
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_leases import leases
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_names import names, reread
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_relay import (
+        mend_relay,
+        relay_differences,
+        remove_relay,
+    )
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_boot import (
         UNITS,
         WANTS,
@@ -25,7 +37,6 @@ try:
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_records import damaged_words, read_records
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import (
         difference,
-        foreign,
         in_scope,
         outcome,
         result,
@@ -46,16 +57,18 @@ try:
 except ImportError:
     import zctl_l3_filter as filters  # type: ignore[no-redef]
     import zctl_l3_plan as plan  # type: ignore[no-redef]
-    from zctl_foreign import devices_in_subnets, dhcp_servers  # type: ignore[no-redef]
+    from zctl_l3_dns import socket_unit  # type: ignore[no-redef]
     from zctl_l3_filter import Filter  # type: ignore[no-redef]
-    from zctl_l3_inside import NAMESPACES, read_inside  # type: ignore[no-redef]
+    from zctl_l3_foreign import foreign_things  # type: ignore[no-redef]
+    from zctl_l3_inside import NAMESPACES, SETTINGS, read_inside, set_ipv6  # type: ignore[no-redef]
     from zctl_l3_leases import leases  # type: ignore[no-redef]
+    from zctl_l3_names import names, reread  # type: ignore[no-redef]
+    from zctl_l3_relay import mend_relay, relay_differences, remove_relay  # type: ignore[no-redef]
     from zctl_network_boot import UNITS, WANTS, install_boot, install_unit  # type: ignore[no-redef]
     from zctl_network_plan import USUAL_MTU, mark_of, parse_links  # type: ignore[no-redef]
     from zctl_records import damaged_words, read_records  # type: ignore[no-redef]
     from zctl_results import (  # type: ignore[no-redef]
         difference,
-        foreign,
         in_scope,
         outcome,
         result,
@@ -83,16 +96,17 @@ NEEDED = {"uuid", "inventory", "name", "bridge", "uplink", "namespace", "veth", 
 
 @dataclass(frozen=True)
 class Live:
-    """What runs on the host: devices, ports within namespaces, states of DHCP services by uuid of their network."""
+    """What runs on the host: devices, ports within namespaces, states of services and relays by network's uuid."""
 
     links: dict[str, Json]
     inside: dict[str, Json]
     states: dict[str, str]
+    relays: dict[str, str]
     machine: str
 
     def mac(self, network: Json) -> str:
         """The MAC of a network's namespace on this host."""
-        return plan.namespace_mac(self.machine, network["uuid"])
+        return str(network.get("mac") or plan.namespace_mac(self.machine, network["uuid"]))
 
 
 def unit(uuid: str) -> str:
@@ -103,12 +117,14 @@ def unit(uuid: str) -> str:
 def read_live(networks: list[Json], check: bool = False) -> Live:
     """Two processes and one thread, however many networks there are."""
     uuids = [entry["uuid"] for entry in networks]
-    states = answers(["systemctl", "is-active", *(unit(uuid) for uuid in uuids)]) if uuids else []
+    asked = [*(unit(uuid) for uuid in uuids), *(socket_unit(uuid) for uuid in uuids)]
+    states = answers(["systemctl", "is-active", *asked]) if uuids else []
     links = {} if check and shutil.which("ip") is None else parse_links(ip_json("address", "show"))
     inside = read_inside(entry["namespace"] for entry in networks)
     # machine-id(5): what tells this host from others.
     machine = (read_text(Path("/etc/machine-id")) or "").strip()
-    return Live(links, inside, dict(zip(uuids, states)), machine)  # noqa: B905 - Python 3.9
+    services, relays = dict(zip(uuids, states)), dict(zip(uuids, states[len(uuids) :]))  # noqa: B905 - Python 3.9
+    return Live(links, inside, services, relays, machine)
 
 
 def read_stored() -> tuple[dict[str, Json], dict[Path, str]]:
@@ -134,33 +150,22 @@ def converge(inventory: str, state: Json, scope: list[str] | None, check: bool) 
         kept.update({uuid: desired[uuid] for uuid in lost if uuid in desired})  # served, though not in scope
         leaving = [entry for uuid, entry in ours.items() if uuid in removed]
         results += Service(inventory, stored, damaged, live, check).serve(served, kept, leaving)
-        things = foreign_things(inventory, stored, damaged, desired, live) if scope is None else []
+        things = foreign_things(inventory, stored, damaged, desired, live.links) if scope is None else []
     failed = {entry["uuid"] for entry in results if entry["result"] == "failed"}
     usable = ({*ours, *(entry["uuid"] for entry in served)}) - failed
-    gone_too = [{**entry, "leases": []} for uuid, entry in ours.items() if uuid not in desired and entry not in gone]
+    gone_too = [
+        {**entry, "leases": [], "names": {}}
+        for uuid, entry in ours.items()
+        if uuid not in desired and entry not in gone
+    ]
     for network in [*desired.values(), *(gone_too if scope is not None else [])]:
-        results += leases(FOLDER, network, scope, check, network["uuid"] in usable)
+        named = names(FOLDER, network, scope, check, network["uuid"] in usable)
+        leased = leases(FOLDER, network, scope, check, network["uuid"] in usable)
+        results += leased + (named if check else reread(network, named, leased))
     if scope is None and not check and (stored or desired):
         install_boot()
     words = [f"{e['kind']} {e['name']}: {e['reason']}\n" for e in results if e["result"] in ("changed", "removed")]
     return outcome(results, "", "".join(words), things)
-
-
-def foreign_things(
-    inventory: str, stored: dict[str, Json], damaged: dict[Path, str], desired: dict[str, Json], live: Live
-) -> list[Json]:
-    """What is not this inventory's and serves, or lies in, one of its subnets."""
-    subnets = {entry["cidr"]: entry["name"] for entry in desired.values()}
-    things = devices_in_subnets(live.links, subnets)
-    things += dhcp_servers(subnets, {entry["bridge"] for entry in desired.values()})
-    for entry in stored.values():
-        if entry["inventory"] != inventory:
-            things.append(foreign(KIND, entry["name"], f"zctl, inventory {entry['inventory']}"))
-    lost = [path for path in damaged if path.parent.name not in desired]
-    things += [foreign("file", str(path), f"nobody knows: {damaged[path]}") for path in lost]
-    known = {entry["namespace"] for entry in [*stored.values(), *desired.values()]}
-    names = sorted(path.name for path in NAMESPACES.glob("zl3-*") if path.name not in known)
-    return things + [foreign("namespace", name, "looks like zctl's, but is of no network known here") for name in names]
 
 
 @dataclass
@@ -224,12 +229,19 @@ class Service:
             "settings written": self.settings_differences(network, texts),
             "filter between hosts loaded": filter_differences,
             "DHCP service started": self.service_differences(uuid),
+            "way to other DNS servers made": relay_differences(network, folder, live.relays.get(uuid, "unknown")),
         }
         wrong = [entry for differences in parts.values() for entry in differences]
         words = "; ".join(word for word, differences in parts.items() if differences)
         if wrong and not self.check:
             stale = any(not entry["field"].startswith("record") for entry in parts["settings written"])
-            self.mend(network, texts, mtu, bool(parts["namespace made"]), stale)
+            fields = [entry["field"] for entry in parts["namespace made"]]
+            if fields == [plan.METADATA_FIELD]:
+                ip_batch(plan.metadata_lines(network, not network.get("metadata")), network["namespace"])
+                fields = []
+            self.mend(network, texts, mtu, bool(fields), stale)
+            if fields or parts["way to other DNS servers made"] or self.has_other_servers(network):
+                mend_relay(network, folder, again=True)
         if wrong and not is_there:  # what comes before it in a run makes the bridge, also again
             words = "would be served once its l2-network is there"
         return result(KIND, network, "changed" if wrong else "unchanged", words or "it is served already", wrong)
@@ -244,12 +256,17 @@ class Service:
             found = value_differences("record", stored, network)
         for name, text in texts.items():
             found += text_differences(name, read_text(folder / name), text)
-        if not (folder / "hosts").is_dir():
-            found.append(difference("hosts", None, f"{folder}/hosts"))
+        for name in plan.FOLDERS:
+            if not (folder / name).is_dir():
+                found.append(difference(name, None, f"{folder}/{name}"))
         if not self.unit_is_told:
             self.unit_is_told = True
             found += text_differences(UNIT, read_text(UNITS / UNIT), plan.DNSMASQ_UNIT)
         return found
+
+    def has_other_servers(self, network: Json) -> bool:
+        """Whether its relay has to read again whom to ask."""
+        return (self.stored.get(network["uuid"]) or {}).get("dns") != network.get("dns")
 
     def service_differences(self, uuid: str) -> list[Json]:
         """Whether the DHCP service runs, now and after a reboot."""
@@ -264,7 +281,8 @@ class Service:
         uuid, folder = network["uuid"], FOLDER / network["uuid"]
         for name, text in texts.items():
             write_text(folder / name, text)
-        (folder / "hosts").mkdir(exist_ok=True)
+        for name in plan.FOLDERS:
+            (folder / name).mkdir(exist_ok=True)
         if replug:
             make_namespace(network, self.live, mtu)
         write_json(folder / "network.json", network)
@@ -310,6 +328,10 @@ def make_namespace(network: Json, live: Live, mtu: int) -> None:
         run(["ip", "netns", "add", name])
     outside, inside = plan.namespace_lines(network, live.mac(network), mtu)
     ip_batch(outside)
+    if network.get("cidr6"):
+        if not SETTINGS.is_dir():
+            raise Trouble("this host's kernel has no IPv6: start it without ipv6.disable=1, then zctl converge")
+        set_ipv6(name, plan.ipv6_settings(network))
     ip_batch(inside, name)
 
 
@@ -321,6 +343,7 @@ def remove(network: Json, live: Live, check: bool) -> Json:
     if not check:
         uuid = network["uuid"]
         succeeds(["systemctl", "disable", "--now", "--quiet", unit(uuid)])
+        remove_relay(uuid)
         if live.links.get(network["veth"], {}).get("ifalias") == mark_of(network["inventory"], network):
             run(["ip", "link", "del", "dev", network["veth"]])
         if (NAMESPACES / network["namespace"]).exists():

@@ -1,18 +1,24 @@
 """The filter that keeps each host's DHCP service, and its address, to the host itself. Pure.
 
 Every host has the same DHCP address. So DHCP, and ARP for that address, never pass a bridge's way out; no foreign
-DHCP server answers our guests, and ours answers nobody on the wire. Stateless, in nftables' bridge family.
+DHCP server answers our guests, and ours answers nobody on the wire. The same holds for DHCPv6 and for neighbour
+discovery of the addresses that every host has. Stateless, in nftables' bridge family.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
 try:
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_dns import METADATA
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_plan import own_addresses6
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import difference
 except ImportError:
+    from zctl_l3_dns import METADATA  # type: ignore[no-redef]
+    from zctl_l3_plan import own_addresses6  # type: ignore[no-redef]
     from zctl_results import difference  # type: ignore[no-redef]
 
 Json = dict[str, Any]
@@ -21,16 +27,35 @@ RULES = {
         "iifname @uplinks udp dport { 67, 68 } drop",
         "iifname . arp saddr ip @own_addresses drop",
         "iifname . arp daddr ip @own_addresses drop",
+        "iifname @uplinks6 udp dport { 546, 547 } drop",
+        "iifname @routers6 icmpv6 type nd-router-advert drop",
+        "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } iifname . @th,64,128 @own_targets drop",
     ),
     "to_outside": (
         "oifname @uplinks udp dport { 67, 68 } drop",
         "oifname . arp saddr ip @own_addresses drop",
         "oifname . arp daddr ip @own_addresses drop",
-        "oifname . ether saddr @own_senders drop",
+        "oifname . ip saddr @own_addresses drop",
+        "oifname . ether saddr @own_senders ether type != { ip, arp } drop",
+        "oifname @uplinks6 udp dport { 546, 547 } drop",
+        "oifname @routers6 icmpv6 type nd-router-solicit drop",
+        "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } oifname . @th,64,128 @own_targets drop",
+    ),
+    # The host itself is no guest: its way out comes neither from its namespaces nor from VMs.
+    "to_host": (
+        "iifname zv-* icmpv6 type nd-router-advert drop",
+        "iifname zt-* icmpv6 type nd-router-advert drop",
     ),
 }
-HOOKS = {"from_outside": ("prerouting", -310), "to_outside": ("postrouting", 310)}
-TYPES = {"uplinks": "ifname", "own_addresses": "ifname . ipv4_addr", "own_senders": "ifname . ether_addr"}
+HOOKS = {"from_outside": ("prerouting", -310), "to_outside": ("postrouting", 310), "to_host": ("input", 0)}
+TYPES = {
+    "uplinks": "type ifname",
+    "own_addresses": "type ifname . ipv4_addr",
+    "own_senders": "type ifname . ether_addr",
+    "uplinks6": "type ifname",
+    "routers6": "type ifname",
+    "own_targets": "typeof iifname . @th,64,128",  # whom a neighbour is asked for
+}
 
 
 @dataclass(frozen=True)
@@ -41,24 +66,18 @@ class Filter:
     own_addresses: frozenset[tuple[str, str]] = frozenset()
     own_senders: frozenset[tuple[str, str]] = frozenset()
     rules: dict[str, tuple[str, int, tuple[str, ...]]] = field(default_factory=dict)
+    uplinks6: frozenset[str] = frozenset()
+    routers6: frozenset[str] = frozenset()
+    own_targets: frozenset[tuple[str, str]] = frozenset()
 
     def covers(self, other: Filter) -> bool:
         """Whether it keeps in all that the other does."""
-        return (
-            self.rules == other.rules
-            and self.uplinks >= other.uplinks
-            and self.own_addresses >= other.own_addresses
-            and self.own_senders >= other.own_senders
-        )
+        return self.rules == other.rules and all(getattr(self, name) >= getattr(other, name) for name in TYPES)
 
     def joined(self, other: Filter) -> Filter:
         """This filter, which keeps in what the other does too."""
-        return Filter(
-            self.uplinks | other.uplinks,
-            self.own_addresses | other.own_addresses,
-            self.own_senders | other.own_senders,
-            self.rules,
-        )
+        sets = {name: getattr(self, name) | getattr(other, name) for name in TYPES}
+        return Filter(rules=self.rules, **sets)
 
 
 def table_name(inventory: str) -> str:
@@ -70,12 +89,23 @@ def wanted_filter(networks: list[dict[str, Any]], macs: dict[str, str]) -> Filte
     """The filter for these networks; `macs` are those of their namespaces, by uuid."""
     if not networks:
         return Filter()
+    six = [entry for entry in networks if entry.get("cidr6")]
+    routed = {entry["uplink"] for entry in six if not entry.get("gateway_here")}
     return Filter(
         frozenset(entry["uplink"] for entry in networks),
-        frozenset((entry["uplink"], entry["dhcp_ip"]) for entry in networks),
+        frozenset((entry["uplink"], address) for entry in networks for address in shared_addresses(entry)),
         frozenset((entry["uplink"], macs[entry["uuid"]]) for entry in networks),
         {chain: (*HOOKS[chain], rules) for chain, rules in RULES.items()},
+        frozenset(entry["uplink"] for entry in six),
+        frozenset(entry["uplink"] for entry in six if entry["uplink"] not in routed),
+        frozenset((entry["uplink"], address) for entry in six for address in own_addresses6(entry)),
     )
+
+
+def shared_addresses(network: Json) -> list[str]:
+    """The addresses that a network's namespace has on every host."""
+    gateway = [network["gateway"]] if network.get("gateway_here") else []
+    return [network["dhcp_ip"], *gateway, *([METADATA] if network.get("metadata") else [])]
 
 
 def parse_filter(text: str) -> Filter:
@@ -86,7 +116,7 @@ def parse_filter(text: str) -> Filter:
     for item in json.loads(text)["nftables"] if text else []:
         if "set" in item and item["set"]["name"] in TYPES:
             elements = item["set"].get("elem", [])
-            sets[item["set"]["name"]] = frozenset(tuple(e["concat"]) if isinstance(e, dict) else e for e in elements)
+            sets[item["set"]["name"]] = frozenset(element_of(item["set"]["name"], entry) for entry in elements)
         elif "chain" in item:
             chain = item["chain"]
             hook = f"{chain.get('hook', '')}{'' if chain.get('policy', 'accept') == 'accept' else ', policy drop'}"
@@ -94,7 +124,18 @@ def parse_filter(text: str) -> Filter:
         elif "rule" in item:
             texts.setdefault(item["rule"]["chain"], []).append(rule_words(item["rule"].get("expr", [])))
     rules = {name: (*hook, tuple(texts.get(name, []))) for name, hook in chains.items()}
-    return Filter(sets["uplinks"], sets["own_addresses"], sets["own_senders"], rules)
+    return Filter(rules=rules, **sets)
+
+
+def element_of(name: str, entry: Any) -> Any:
+    """An element of a set as `nft -j` shows it. Addresses as neighbour discovery has them are shown as numbers."""
+    if not isinstance(entry, dict):
+        return entry
+    device, value = entry["concat"]
+    if name == "own_targets":
+        number = value if isinstance(value, int) else int(str(value), 0)
+        return (device, str(ipaddress.IPv6Address(number)))
+    return (device, value)
 
 
 def rule_words(expressions: list[Json]) -> str:
@@ -115,7 +156,14 @@ def rule_words(expressions: list[Json]) -> str:
     return " ".join(words)
 
 
-IMPLIED = {("meta l4proto", "udp"), ("meta protocol", "arp"), ("ether type", "arp")}
+IMPLIED = {
+    ("meta l4proto", "udp"),
+    ("meta l4proto", "ipv6-icmp"),
+    ("meta l4proto", "icmpv6"),
+    ("meta protocol", "arp"),
+    ("ether type", "arp"),
+    ("meta protocol", "ip6"),
+}
 
 
 def side_words(value: Any) -> str:
@@ -128,6 +176,8 @@ def side_words(value: Any) -> str:
         return key if key in ("iifname", "oifname") else f"meta {key}"
     if kind == "payload" and "field" in inner:
         return f"{inner.get('protocol')} {inner['field']}"
+    if kind == "payload" and "base" in inner:
+        return f"@{inner['base']},{inner.get('offset')},{inner.get('len')}"
     if kind == "concat":
         return " . ".join(side_words(part) for part in inner)
     if kind == "set":
@@ -139,10 +189,16 @@ def own_differences(actual: Filter, network: Json, mac: str) -> list[Json]:
     """Where what the filter holds for one network is not as wanted."""
     if actual == Filter():
         return [difference("filter", None, table_name(network["inventory"]))]
-    uplink, address = network["uplink"], network["dhcp_ip"]
-    wanted = {"uplinks": uplink, "own_addresses": (uplink, address), "own_senders": (uplink, mac)}
-    lost = {name: element for name, element in wanted.items() if element not in getattr(actual, name)}
-    return [difference(f"filter.{name}", None, element_words(element)) for name, element in lost.items()]
+    uplink = network["uplink"]
+    addresses = [("own_addresses", (uplink, address)) for address in shared_addresses(network)]
+    wanted = [("uplinks", uplink), *addresses, ("own_senders", (uplink, mac))]
+    if network.get("cidr6"):
+        wanted += [
+            ("uplinks6", uplink),
+            *(("own_targets", (uplink, own)) for own in own_addresses6(network)),
+        ]
+    lost = [(name, element) for name, element in wanted if element not in getattr(actual, name)]
+    return [difference(f"filter.{name}", None, element_words(element)) for name, element in lost]
 
 
 def shared_differences(actual: Filter, wanted: Filter, gone: Filter) -> list[Json]:
@@ -183,16 +239,24 @@ def render_filter(inventory: str, wanted: Filter) -> str:
     lines = [f"{table} {{}}", f"delete {table}"]
     if not wanted.uplinks:
         return "\n".join(lines) + "\n"
-    elements = {
-        "uplinks": [f'"{name}"' for name in sorted(wanted.uplinks)],
-        "own_addresses": [f'"{name}" . {address}' for name, address in sorted(wanted.own_addresses)],
-        "own_senders": [f'"{name}" . {mac}' for name, mac in sorted(wanted.own_senders)],
-    }
     lines.append(f"{table} {{")
-    lines += [f"  set {name} {{ type {TYPES[name]}; elements = {{ {', '.join(e)} }} }}" for name, e in elements.items()]
+    for name, kind in TYPES.items():
+        elements = ", ".join(written(name, element) for element in sorted(getattr(wanted, name)))
+        held = f" elements = {{ {elements} }}" if elements else ""
+        lines.append(f"  set {name} {{ {kind};{held} }}")
     for chain, (hook, priority) in HOOKS.items():
         lines.append(f"  chain {chain} {{")
         lines.append(f"    type filter hook {hook} priority {priority}; policy accept;")
         lines += [f"    {rule}" for rule in RULES[chain]]
         lines.append("  }")
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def written(name: str, element: Any) -> str:
+    """An element of a set as nft reads it."""
+    if not isinstance(element, tuple):
+        return f'"{element}"'
+    device, value = element
+    return (
+        f'"{device}" . {int(ipaddress.IPv6Address(value)):#034x}' if name == "own_targets" else f'"{device}" . {value}'
+    )

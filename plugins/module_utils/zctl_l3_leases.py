@@ -11,10 +11,12 @@ try:
         lease_changes,
         lease_differences,
     )
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_release import release
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import difference, in_scope, result
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble, read_text, run, write_text
 except ImportError:
     from zctl_l3_plan import host_line, lease_changes, lease_differences  # type: ignore[no-redef]
+    from zctl_l3_release import release  # type: ignore[no-redef]
     from zctl_results import difference, in_scope, result  # type: ignore[no-redef]
     from zctl_system import Trouble, read_text, run, write_text  # type: ignore[no-redef]
 
@@ -46,7 +48,7 @@ def leases(root: Path, network: Json, scope: list[str] | None, check: bool, is_s
         if not check:
             (folder / key).unlink(missing_ok=True)
     if (changes["removed"] or changes["changed"]) and not check:
-        forget(network, found)
+        forget(network, [present[key] for key in sorted(changes["removed"] | changes["changed"])], found)
     return found
 
 
@@ -64,16 +66,18 @@ def write_lease(folder: Path, lease: Json, text: str, actual: str | None, check:
     return result(KIND, lease, "changed", f"lease {word}", differences, ip=lease["ip"])
 
 
-def forget(network: Json, found: list[Json]) -> None:
-    """Make dnsmasq forget leases that are gone.
+def forget(network: Json, gone: list[str], found: list[Json]) -> None:
+    """Make dnsmasq forget leases that are gone, by what their files said: what it was told, and what it gave out.
 
-    SIGHUP would make it forget their files but not that the old MAC holds the address, which it then refuses to
-    another. It keeps nothing across a restart (leasefile-ro), and knows every guest again from its files.
+    It reads its files again; addresses are given back to it, because it would refuse them to another MAC.
     """
+    unit = f"zctl-l3@{network['uuid']}.service"
+    holders = [(words[0], words[1]) for text in gone if len(words := text.strip().split(",")) == 3]
     try:
-        run(["systemctl", "try-restart", f"zctl-l3@{network['uuid']}.service"])
-    except Trouble as error:
-        reason = f"the DHCP service did not start again: {error} (journalctl -u zctl-l3@{network['uuid']})"
+        release(network["namespace"], network["dhcp_ip"], holders)
+        run(["systemctl", "try-reload-or-restart", unit])
+    except (Trouble, OSError, ValueError) as error:
+        reason = f"the DHCP service did not forget what was there before: {error} (journalctl -u {unit})"
         for entry in found:
             if entry["result"] in ("changed", "removed"):
                 entry.update(result="failed", reason=reason)

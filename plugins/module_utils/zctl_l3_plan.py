@@ -7,17 +7,24 @@ import ipaddress
 from typing import Any
 
 try:
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_l3_dns import METADATA, dns_lines, told_servers
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_results import difference
 except ImportError:
+    from zctl_l3_dns import METADATA, dns_lines, told_servers  # type: ignore[no-redef]
     from zctl_results import difference  # type: ignore[no-redef]
 
 LEASE_TIME = "1h"
+# A guest that was installed anew calls itself otherwise (DUID); dnsmasq keeps the address for the old one that long.
+LEASE_TIME6 = "10m"
+RA_INTERVAL, RA_LIFETIME = 600, 1800  # seconds
+FOLDERS = ("hosts", "names")  # that dnsmasq watches
 USUAL_MTU = 1500
+METADATA_FIELD = "namespace.metadata_address"
 MADE = "# Made by zctl; zctl converge writes it anew.\n"
 DNSMASQ_UNIT = (
     MADE
     + """[Unit]
-Description=zctl: DHCP of l3-network %i
+Description=zctl: DHCP and DNS of l3-network %i
 Documentation=file:/etc/zctl/l3/%i/network.json
 Wants=zctl-net.service
 After=zctl-net.service
@@ -26,6 +33,7 @@ StartLimitIntervalSec=0
 [Service]
 EnvironmentFile=/etc/zctl/l3/%i/environment
 ExecStart=/usr/bin/env ip netns exec ${NAMESPACE} dnsmasq --keep-in-foreground --conf-file=/etc/zctl/l3/%i/dnsmasq.conf
+ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=1
 
@@ -43,7 +51,7 @@ def namespace_mac(machine: str, uuid: str) -> str:
 
 def without_leases(network: dict[str, Any]) -> dict[str, Any]:
     """A network without what changes with every VM."""
-    return {key: value for key, value in network.items() if key != "leases"}
+    return {key: value for key, value in network.items() if key not in ("leases", "names")}
 
 
 def prefix_length(network: dict[str, Any]) -> int:
@@ -59,7 +67,6 @@ def dnsmasq_config(network: dict[str, Any], folder: str, mtu: int) -> str:
     """
     subnet = ipaddress.ip_network(network["cidr"])
     lines = [
-        "port=0",
         "no-resolv",
         "no-hosts",
         "no-ping",
@@ -69,24 +76,65 @@ def dnsmasq_config(network: dict[str, Any], folder: str, mtu: int) -> str:
         "interface=eth0",
         "except-interface=lo",
         "dhcp-authoritative",
+        "dhcp-broadcast",  # else it overwrites the static neighbours, by which the namespace never has to ask
         "pid-file=",
         "dhcp-lease-max=65536",
         f"dhcp-range={subnet.network_address},static,{subnet.netmask},{LEASE_TIME}",
         "dhcp-ignore=tag:!known",
         f"dhcp-hostsdir={folder}/hosts",
         f"dhcp-option=option:router{',' + network['gateway'] if network.get('gateway') else ''}",
-        f"dhcp-option=option:dns-server{''.join(',' + address for address in network.get('dns') or [])}",
+        f"dhcp-option=option:dns-server{''.join(',' + address for address in told_servers(network, 4))}",
+        *dns_lines(network, folder),
     ]
+    routes = ",".join(classless_routes(network))
+    # 249 is what Windows asked for before 121 was a standard.
+    lines += [f"dhcp-option={option},{routes}" for option in ("option:classless-static-route", "249") if routes]
     if network.get("domain"):
         lines.append(f"dhcp-option=option:domain-name,{network['domain']}")
     if mtu != USUAL_MTU:
         lines.append(f"dhcp-option-force=option:mtu,{mtu}")
+    if network.get("cidr6"):
+        lines += ipv6_config(network, mtu)
     return MADE + "\n".join(lines) + "\n"
+
+
+def classless_routes(network: dict[str, Any]) -> list[str]:
+    """Destinations and routers by turns (RFC 3442); nothing when the router's option says it all.
+
+    Who understands these does not look at that option any more, so the default route is among them.
+    """
+    routes = [f"{METADATA}/32", network["dhcp_ip"]] if network.get("metadata") else []
+    for text in network.get("routes") or []:
+        destination, _, gateway = text.partition(" via ")
+        routes += [destination, gateway]
+    return [*routes, "0.0.0.0/0", network["gateway"]] if routes and network.get("gateway") else routes
+
+
+def ipv6_config(network: dict[str, Any], mtu: int) -> list[str]:
+    """dnsmasq(8)'s settings for IPv6: addresses by DHCPv6 only, and who the router is by router advertisements.
+
+    Where a router on the wire is the gateway, it advertises itself; a lifetime of 0 says that it is not us.
+    """
+    subnet = ipaddress.ip_network(network["cidr6"])
+    dns = [f"[{address}]" for address in told_servers(network, 6)]
+    lines = [
+        f"dhcp-range={subnet.network_address},static,{subnet.prefixlen},{LEASE_TIME6}",
+        "enable-ra",
+        "quiet-dhcp6",
+        "quiet-ra",
+        f"ra-param=eth0,mtu:{mtu},{RA_INTERVAL},{RA_LIFETIME if network.get('gateway_here') else 0}",
+    ]
+    if dns:
+        lines.append(f"dhcp-option=option6:dns-server,{','.join(dns)}")
+    if network.get("domain"):
+        lines.append(f"dhcp-option=option6:domain-search,{network['domain']}")
+    return lines
 
 
 def host_line(lease: dict[str, Any]) -> str:
     """One NIC's entry in dnsmasq's hosts folder."""
-    return f"{lease['mac']},{lease['ip']},{lease['name']}\n"
+    addresses = [lease["ip"], *([f"[{lease['ip6']}]"] if lease.get("ip6") else [])]
+    return f"{lease['mac']},{','.join(addresses)},{lease['name']}\n"
 
 
 def settings_files(network: dict[str, Any], folder: str, mtu: int) -> dict[str, str]:
@@ -103,6 +151,32 @@ def lease_changes(desired: dict[str, str], present: dict[str, str], ours: set[st
     }
 
 
+def own_addresses(network: dict[str, Any]) -> list[str]:
+    """The addresses of a network's namespace, the same on every host: DHCP's, and the gateway's when that is here."""
+    own = [network["dhcp_ip"], *([network["gateway"]] if network.get("gateway_here") else [])]
+    return [f"{address}/{prefix_length(network)}" for address in own]
+
+
+def own_addresses6(network: dict[str, Any]) -> list[str]:
+    """The same for IPv6, without lengths; the link-local one is what guests know the router by."""
+    if not network.get("cidr6"):
+        return []
+    gateway = [network["gateway6"]] if network.get("gateway_here") and network.get("gateway6") else []
+    return [link_local(network["uuid"]), network["dhcp_ip6"], *gateway]
+
+
+def link_local(uuid: str) -> str:
+    """The link-local address of a network's namespace, the same on every host: a VM may move."""
+    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + hashlib.sha256(uuid.encode()).digest()[:8]))
+
+
+def ipv6_settings(network: dict[str, Any]) -> dict[str, str]:
+    """The kernel's settings for IPv6 on the namespace's port. Who forwards says in its answers that it is a router."""
+    if not network.get("cidr6"):
+        return {}
+    return {"disable_ipv6": "0", "accept_ra": "0", **({"forwarding": "1"} if network.get("gateway_here") else {})}
+
+
 def namespace_lines(network: dict[str, Any], mac: str, mtu: int) -> tuple[list[str], list[str]]:
     """Lines for `ip -batch` that make a network's namespace port: on the host, and within the namespace."""
     outside = [
@@ -114,10 +188,20 @@ def namespace_lines(network: dict[str, Any], mac: str, mtu: int) -> tuple[list[s
     inside = [
         "link set dev lo up",
         f"link set dev eth0 address {mac} addrgenmode none",
-        f"addr add {network['dhcp_ip']}/{prefix_length(network)} dev eth0",
+        *(f"addr add {address} dev eth0" for address in own_addresses(network)),
+        # Other hosts have them too: nothing is to ask for them on the wire first.
+        *(f"addr add {address}/64 dev eth0 nodad" for address in own_addresses6(network)),
         "link set dev eth0 up",
+        *metadata_lines(network),
     ]
     return outside, inside
+
+
+def metadata_lines(network: dict[str, Any], present: bool = False) -> list[str]:
+    """Lines for `ip -batch` that make the metadata address the namespace's, or no longer when it is `present`."""
+    if bool(network.get("metadata")) == present:
+        return []
+    return [f"addr {'del' if present else 'replace'} {METADATA}/32 dev eth0"]
 
 
 def port_differences(
@@ -130,7 +214,6 @@ def port_differences(
     found = [] if inside is not None else [difference("namespace", None, network["namespace"])]
     if port is None:
         return [*found, difference("port", None, network["veth"])]
-    address = f"{network['dhcp_ip']}/{prefix_length(network)}"
     fields = [
         ("port.bridge", port.get("master"), network["bridge"]),
         ("port.state", "up" if "UP" in port.get("flags", []) else "down", "up"),
@@ -142,8 +225,17 @@ def port_differences(
             ("namespace.mac", inside["mac"], mac),
             ("namespace.state", "up" if inside["up"] else "down", "up"),
             ("namespace.mtu", inside["mtu"], mtu),
-            ("namespace.address", address if address in held else ", ".join(held) or None, address),
+            *(
+                ("namespace.address", address if address in held else ", ".join(held) or None, address)
+                for address in (*own_addresses(network), *(f"{own}/64" for own in own_addresses6(network)))
+            ),
+            *(
+                (f"namespace.ipv6.{name}", inside.get("ipv6", {}).get(name), value)
+                for name, value in ipv6_settings(network).items()
+            ),
         ]
+        told = METADATA if f"{METADATA}/32" in held else None
+        fields.append((METADATA_FIELD, told, METADATA if network.get("metadata") else None))
     elif inside is not None:
         fields.append(("namespace.port", None, "eth0"))
     return found + [difference(*entry) for entry in fields if entry[1] != entry[2]]
@@ -156,6 +248,7 @@ def lease_differences(actual: str | None, desired: str) -> list[dict[str, Any]]:
     have, want = (actual or "").strip().split(","), desired.strip().split(",")
     if actual is None or len(have) != len(want):
         return [difference("lease", actual if actual is None else actual.strip(), desired.strip())]
-    fields = zip(("mac", "ip", "name"), have, want)  # noqa: B905 - Python 3.9
+    names = ("mac", "ip", "name") if len(want) == 3 else ("mac", "ip", "ip6", "name")
+    fields = zip(names, have, want)  # noqa: B905 - Python 3.9
     found = [difference(f"lease.{name}", one, other) for name, one, other in fields if one != other]
     return found or [difference("lease", "with lines or blanks added", desired.strip())]

@@ -3,30 +3,19 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import traceback
 from typing import Any
 
 try:
-    from ansible_collections.zctl.cloud.plugins.module_utils import (
-        zctl_guests,
-        zctl_kvm_host,
-        zctl_module,
-        zctl_network,
-    )
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_guests, zctl_module
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble
 except ImportError:
     import zctl_guests  # type: ignore[no-redef]
-    import zctl_kvm_host  # type: ignore[no-redef]
     import zctl_module  # type: ignore[no-redef]
-    import zctl_network  # type: ignore[no-redef]
     from zctl_system import Trouble  # type: ignore[assignment]
 
 Json = dict[str, Any]
-STEPS = ("vm_removal", "kvm_host", "network", "storage", "l3_services", "vm")
-NEED_LIBVIRT = ("vm_removal", "vm")
-NO_LIBVIRT = "the Python library libvirt is missing on the host; zctl converge installs python3-libvirt"
+STEPS = ("vm_removal", "kvm_host", "network", "storage", "l3_services", "metadata", "security", "vm", "eip")
 
 
 def look(args: Json, libvirt: Any) -> Json:
@@ -37,8 +26,6 @@ def look(args: Json, libvirt: Any) -> Json:
     whole, troubles = zctl_guests.nothing_yet(), []
     for step in args["steps"]:
         try:
-            if libvirt is None and step in NEED_LIBVIRT:
-                raise Trouble(NO_LIBVIRT)
             outcome = _one_step(step, args, libvirt)
         except (Trouble, OSError) as error:
             troubles.append(f"{zctl_guests.words_of(step)}: {error}")
@@ -61,20 +48,15 @@ def _one_step(step: str, args: Json, libvirt: Any) -> Json:
     if step == "kvm_host":
         host = {"uuid": "", "name": "", **(state.get("host") or {})}
         read_only = scope is not None and host["uuid"] not in scope
-        return zctl_kvm_host.converge(state.get("kvm_host") or {}, host, read_only, True, False)
+        return zctl_guests.concern("zctl_kvm_host").converge(state.get("kvm_host") or {}, host, read_only, True, False)
     if step == "network":
-        return zctl_network.converge(args["inventory"], state.get("network") or {}, scope, True, 0)
+        return zctl_guests.concern("zctl_network").converge(
+            args["inventory"], state.get("network") or {}, scope, True, 0
+        )
     return zctl_guests.one_step(step, args, True, libvirt)
 
 
 def main(args: Json) -> None:
     """Look, and print what was seen as one line of JSON. `failed` and `msg` are there when there was trouble."""
-    try:
-        import libvirt
-    except ImportError:
-        libvirt = None
     zctl_module.take_turns()
-    outcome = look(args, libvirt)
-    if outcome["trouble"]:
-        outcome |= {"failed": True, "msg": outcome["trouble"]}
-    sys.stdout.write(json.dumps(outcome) + "\n")
+    zctl_guests.tell(look(args, zctl_guests.find_libvirt(args["steps"])))

@@ -15,13 +15,11 @@ try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_network_try as trying
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_foreign import foreign_devices
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_boot import boot_differences, install_boot
-    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_guests import read_guests
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_facts import carry, read_facts
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_plan import (
-        OWN_DEVICES,
         Facts,
         Impossible,
         Steps,
-        parse_links,
         plan_removal,
         strays,
     )
@@ -38,9 +36,7 @@ try:
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import (
         Trouble,
         ip_batch,
-        ip_json,
         read_json,
-        read_text,
         write_json,
     )
 except ImportError:
@@ -48,13 +44,11 @@ except ImportError:
     import zctl_network_try as trying  # type: ignore[no-redef]
     from zctl_foreign import foreign_devices  # type: ignore[no-redef]
     from zctl_network_boot import boot_differences, install_boot  # type: ignore[no-redef]
-    from zctl_network_guests import read_guests  # type: ignore[no-redef]
+    from zctl_network_facts import carry, read_facts  # type: ignore[no-redef]
     from zctl_network_plan import (  # type: ignore[no-redef]
-        OWN_DEVICES,
         Facts,
         Impossible,
         Steps,
-        parse_links,
         plan_removal,
         strays,
     )
@@ -68,26 +62,11 @@ except ImportError:
         result,
         value_differences,
     )
-    from zctl_system import Trouble, ip_batch, ip_json, read_json, read_text, write_json  # type: ignore[no-redef]
+    from zctl_system import Trouble, ip_batch, read_json, write_json  # type: ignore[no-redef]
 
 FOLDER = Path("/etc/zctl/l2")
 KIND = "l2-network"
-IPV6 = Path("/proc/sys/net/ipv6/conf")
-ADDRESS_MODES = {"0": "eui64", "1": "none", "2": "stable_secret", "3": "random"}
 Json = dict[str, Any]
-
-
-def read_facts() -> Facts:
-    """Devices, addresses and routes."""
-    routes = ip_json("-4", "route", "show", "table", "all") + ip_json("-6", "route", "show", "table", "all")
-    links = parse_links(ip_json("address", "show"))
-    for name, link in links.items():
-        if name.startswith(OWN_DEVICES):  # `ip address` does not tell how a device makes itself IPv6 addresses
-            mode = (read_text(IPV6 / name / "addr_gen_mode") or "").strip()
-            link["inet6_addr_gen_mode"] = ADDRESS_MODES.get(mode)
-    facts = Facts(links, routes)
-    lost = facts.lost_guests()
-    return Facts(links, routes, read_guests(lost)) if lost else facts
 
 
 @dataclass
@@ -127,9 +106,12 @@ def read_stored() -> dict[str, Json]:
     return read_records(sorted(FOLDER.glob("*.json")))[0]
 
 
+ORDER = ("no-vlan", "vlan", "vxlan")
+
+
 def nics_first(networks: list[Json]) -> list[Json]:
     """In the order in which they are made: a tunnel may lie over a NIC that a bridge takes."""
-    return sorted(networks, key=lambda network: (network["kind"] == "vxlan", network["name"]))
+    return sorted(networks, key=lambda network: (ORDER.index(network["kind"]), network["name"]))
 
 
 def converge(inventory: str, state: Json, scope: list[str] | None, check: bool, patience: int) -> Json:
@@ -170,7 +152,7 @@ def not_yet(network: Json) -> Json:
 def foreign_things(run: Run, stored: dict[str, Json], damaged: dict[Path, str], desired: dict[str, Json]) -> list[Json]:
     """What is not this inventory's: devices on its NICs and bridges, other inventories' networks, damaged records."""
     wanted = desired.values()
-    nics = {str(entry["interface"]) for entry in wanted if entry["kind"] == "no-vlan" and entry.get("interface")}
+    nics = {str(entry["interface"]) for entry in wanted if entry["kind"] != "vxlan" and entry.get("interface")}
     things = foreign_devices(run.facts().links, run.inventory, nics, {entry["bridge"] for entry in wanted})
     things += [
         foreign(KIND, entry["name"], f"zctl, inventory {entry['inventory']}")
@@ -222,7 +204,7 @@ def bring(run: Run, network: Json, stored: Json | None, damaged: str) -> Callabl
         shared = managers.file_differences(network, run.there()) + run.shared(network)
         wrong = steps.differences + written + shared
         observed = {"bridge": network["bridge"], "port": network.get("device") or network.get("interface")}
-        if not wrong and not steps.lines:
+        if not wrong and not steps.lines and not steps.fdb:
             return result(KIND, network, "unchanged", "it is there already", **observed)
         words = "; ".join(filter(None, [*(steps.words or written_words(written)), shared_words(shared)]))
         if not run.check:
@@ -279,12 +261,12 @@ def carry_out(record: Json, steps: Steps, patience: int) -> None:
         write_json(FOLDER / f"{record['uuid']}.json", record)
         install_boot()
         told = managers.keep_away(record)
-        ip_batch(steps.lines)
+        carry(steps)
         hold(record, told)
         return
     trying.begin(record, patience)
     try:
-        ip_batch(steps.lines)
+        carry(steps)
         hold(record, managers.keep_away(record))
     except (Trouble, OSError):
         trying.revert(record["uuid"])
@@ -294,15 +276,15 @@ def carry_out(record: Json, steps: Steps, patience: int) -> None:
 
 def hold(record: Json, told: bool) -> None:
     """Keep a NIC in its bridge while a manager lets go of it: NetworkManager sets it down when it does."""
-    calm = trying.CALM if not told or record["kind"] == "vxlan" else 0
+    calm = trying.CALM if not told or record["kind"] != "no-vlan" else 0
     for _ in range(trying.SETTLING):
         if calm == trying.CALM:
             return
         time.sleep(0.1)
         management = record.get("management_address")
-        lines = plan_network(record, read_facts(), record["inventory"], management, record).lines
-        ip_batch(lines)
-        calm = 0 if lines else calm + 1
+        steps = plan_network(record, read_facts(), record["inventory"], management, record)
+        carry(steps)
+        calm = 0 if steps.lines else calm + 1
 
 
 def remove(stored: Json, run: Run) -> Callable[[], Json]:
@@ -352,7 +334,7 @@ def restore(only_tunnels: bool = False) -> list[str]:
             continue
         try:
             steps = plan_network(entry, read_facts(), entry["inventory"], entry.get("management_address"), entry)
-            ip_batch(steps.lines)
+            carry(steps)
             if steps.taken and steps.taken != entry.get("taken"):
                 write_json(FOLDER / f"{entry['uuid']}.json", {**entry, "taken": steps.taken})
         except (Impossible, Trouble, OSError) as error:

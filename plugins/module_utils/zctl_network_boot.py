@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,39 @@ PARTS = (
     "zctl_network_plan",
     "zctl_network_tunnel",
     "zctl_network_guests",
+    "zctl_network_facts",
     "zctl_network_managers",
     "zctl_network_boot",
     "zctl_network_try",
     "zctl_network",
+    "zctl_l3_dns",
     "zctl_l3_plan",
     "zctl_l3_filter",
+    "zctl_l3_foreign",
+    "zctl_l3_release",
     "zctl_l3_leases",
+    "zctl_l3_names",
+    "zctl_l3_relay",
+    "zctl_dns_relay",
     "zctl_l3_inside",
     "zctl_l3",
+    "zctl_metadata_plan",
+    "zctl_metadata_files",
+    "zctl_metadata_nginx",
+    "zctl_metadata",
+    "zctl_security_rules",
+    "zctl_security_model",
+    "zctl_security_text",
+    "zctl_security_flows",
+    "zctl_security",
+    "zctl_eip_family",
+    "zctl_eip_inside",
+    "zctl_balancer_plan",
+    "zctl_balancer",
+    "zctl_eip_plan",
+    "zctl_eip_nd",
+    "zctl_eip_arp",
+    "zctl_eip",
     "zctl_boot",
 )
 HEADER = "# Put here by zctl, which writes it anew; rebuilds at boot what /etc/zctl describes.\n"
@@ -64,9 +88,9 @@ def source_of(part: str) -> str:
     """The text of one of zctl's own files, also when it runs out of Ansible's zip."""
     package = __name__.rpartition(".")[0]
     name = f"{package}.{part}" if package else part
-    __import__(name)
-    loader = getattr(sys.modules[name], "__loader__", None)
-    text = loader.get_source(name) if loader is not None else None
+    # It is not imported: programs among the parts need what no module does, and that takes its time.
+    spec = importlib.util.find_spec(name)
+    text = spec.loader.get_source(name) if spec is not None and spec.loader is not None else None  # type: ignore
     if text is None:
         raise Trouble(f"the text of {part} cannot be read: install zctl anew")
     return str(text)

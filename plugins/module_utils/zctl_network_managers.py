@@ -15,7 +15,7 @@ except ImportError:
 NETWORKD = Path("/etc/systemd/network")
 NETWORK_MANAGER = Path("/etc/NetworkManager/conf.d")
 MADE = "# Made by zctl; removed with the last network it is for.\n"
-OURS = ("zbr-*", "zvx-*", "zv-*", "zt-*")
+OURS = ("zbr-*", "zvx-*", "zvl-*", "zv-*", "zt-*", "zp-*")
 BRIDGE_SETTINGS = Path("/proc/sys/net/bridge")
 BRIDGE_CALLS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables")
 SYSCTL = Path("/etc/sysctl.d/90-zctl-bridge.conf")

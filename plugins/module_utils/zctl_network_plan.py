@@ -11,7 +11,8 @@ except ImportError:
     from zctl_results import difference  # type: ignore[no-redef]
 
 GUEST_PORTS = ("zt-", "vnet", "tap")
-OWN_DEVICES = ("zbr-", "zvx-", "zv-", "zt-")
+OWN_DEVICES = ("zbr-", "zvx-", "zv-", "zt-", "zvl-", "zp-")
+UPLINKS = {"bridge": "no-vlan", "vlan": "vlan", "vxlan": "vxlan"}  # kind of device -> of network
 USUAL_MTU = 1500
 BRIDGE_SETTINGS = {"stp_state": 0, "forward_delay": 0}
 SKIPPED_ROUTES = ("local", "broadcast", "anycast", "multicast")
@@ -25,12 +26,14 @@ class Impossible(Exception):
 class Facts:
     """What `ip -j -d address` and `ip -j route` said: devices by name with their addresses, routes of all tables.
 
-    `guests` says of the ports of VMs that are in no bridge of zctl's where they belong.
+    `guests` says of the ports of VMs that are in no bridge of zctl's where they belong; `floods` to which addresses a
+    tunnel sends what is for everybody, as `bridge -j fdb` tells.
     """
 
     links: dict[str, dict[str, Any]]
     routes: list[dict[str, Any]] = field(default_factory=list)
     guests: dict[str, str] = field(default_factory=dict)
+    floods: dict[str, list[str]] = field(default_factory=dict)
 
     def lost_guests(self) -> list[str]:
         """Ports that zctl's VMs have, which are in no bridge of zctl's."""
@@ -50,13 +53,15 @@ class Facts:
 class Steps:
     """What is not as wanted, lines for `ip -batch` that mend it, and both in words.
 
-    `taken` is what moves between a NIC and its bridge when anything does.
+    `taken` is what moves between a NIC and its bridge when anything does; `fdb` are lines for `bridge -batch`, to be
+    carried out after the others.
     """
 
     lines: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     taken: dict[str, Any] | None = None
     differences: list[dict[str, Any]] = field(default_factory=list)
+    fdb: list[str] = field(default_factory=list)
 
     def mend(self, name: str, actual: Any, desired: Any, words: str, *lines: str) -> None:
         """A field that is not as wanted, and the lines that make it so."""
@@ -306,7 +311,8 @@ def plan_removal(stored: dict[str, Any], facts: Facts, inventory: str) -> Steps:
             steps.mend("port.mtu", now, before, words, f"link set dev {name} mtu {before}")
     device = stored.get("device")
     if device in facts.links and facts.links[device].get("ifalias") == mark:
-        steps.mend("tunnel", device, None, f"tunnel {device} removed", f"link del dev {device}")
+        word = "vlan" if stored.get("kind") == "vlan" else "tunnel"
+        steps.mend(word, device, None, f"{word} {device} removed", f"link del dev {device}")
     if link is not None:
         steps.mend("bridge", bridge, None, f"bridge {bridge} removed", f"link del dev {bridge}")
     return steps
@@ -318,8 +324,9 @@ def strays(facts: Facts, inventory: str, known: set[str]) -> list[dict[str, Any]
     for name, link in facts.links.items():
         word, _, rest = str(link.get("ifalias", "")).partition(":")
         owner, _, uuid = rest.partition(":")
-        if (word, owner) != ("zctl", inventory) or uuid in known or kind_of(link) not in ("bridge", "vxlan"):
+        if (word, owner) != ("zctl", inventory) or uuid in known or kind_of(link) not in UPLINKS:
             continue
         entry = found.setdefault(uuid, {"uuid": uuid, "name": name, "inventory": inventory, "bridge": ""})
         entry["bridge" if kind_of(link) == "bridge" else "device"] = name
-    return [{**entry, "kind": "vxlan" if "device" in entry else "no-vlan"} for _, entry in sorted(found.items())]
+        entry["kind"] = max(entry.get("kind", ""), UPLINKS[kind_of(link)])
+    return [entry for _, entry in sorted(found.items())]

@@ -1,4 +1,4 @@
-"""What has to be done for a host's VXLAN tunnels, and for a whole network. Pure."""
+"""What has to be done for a host's VXLAN tunnels and VLAN devices, and for a whole network. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import Any
 
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_network_plan import (
+        OWN_DEVICES,
         Facts,
         Impossible,
         Steps,
         is_up,
+        kind_of,
         mark_of,
         plan_bridge,
         plan_bridge_mtu,
@@ -20,10 +22,12 @@ try:
     )
 except ImportError:
     from zctl_network_plan import (  # type: ignore[no-redef]
+        OWN_DEVICES,
         Facts,
         Impossible,
         Steps,
         is_up,
+        kind_of,
         mark_of,
         plan_bridge,
         plan_bridge_mtu,
@@ -35,6 +39,7 @@ except ImportError:
 
 OVERHEAD = 50  # outer Ethernet, IPv4, UDP and VXLAN headers (RFC 7348)
 PORT = 4789
+EVERYBODY = "00:00:00:00:00:00"  # the entry of a tunnel's table for what it knows no other way (bridge(8))
 HOPS = 8  # a multicast group may lie behind a few routers, not behind the internet
 
 
@@ -47,6 +52,9 @@ def plan_network(
     plan_bridge(network, facts, mark, steps)
     if network["kind"] == "vxlan":
         plan_tunnel(network, facts, mark, management, steps)
+        plan_peers(network, facts, steps)
+    elif network["kind"] == "vlan":
+        plan_vlan(network, facts, mark, steps)
     else:
         before = (stored or {}).get("interface")
         if before not in (None, network["interface"]):
@@ -74,7 +82,13 @@ def plan_tunnel(network: dict[str, Any], facts: Facts, mark: str, management: st
         steps.add(f"link set dev {bridge} addrgenmode none")
     else:
         plan_silence("bridge", bridge, facts.links[bridge], steps)
-    mtu = network.get("mtu") or facts.links[under]["mtu"] - OVERHEAD
+    room = facts.links[under]["mtu"] - OVERHEAD
+    mtu = network.get("mtu") or room
+    if mtu > room:
+        raise Impossible(
+            f"MTU {mtu} does not fit over {under}, whose MTU is {room + OVERHEAD} and of which VXLAN takes {OVERHEAD}:"
+            f" give the network at most {room}, or raise the MTU of {under}"
+        )
     have = facts.links.get(device)
     if have is not None and have.get("ifalias") != mark:
         raise Impossible(f"there is a device {device} that is not zctl's: rename or remove it")
@@ -83,30 +97,130 @@ def plan_tunnel(network: dict[str, Any], facts: Facts, mark: str, management: st
     elif plan_settings(network, have, under, local, steps):
         have = None
     if have is None:
+        group = f"group {network['group']} " if network.get("group") else ""
         steps.add(
-            f"link add name {device} type vxlan id {network['vni']} group {network['group']} dev {under} local {local}"
+            f"link add name {device} type vxlan id {network['vni']} {group}dev {under} local {local}"
             f" dstport {PORT} ttl {HOPS}"
         )
+    plan_port("tunnel", network, have, mark, mtu, facts, steps)
+
+
+def plan_port(
+    word: str, network: dict[str, Any], have: dict[str, Any] | None, mark: str, mtu: int, facts: Facts, steps: Steps
+) -> None:
+    """Plug a network's own device into its bridge; `have` is None when it has just been made."""
+    device, bridge = network["device"], network["bridge"]
+    if have is None:
         for words in (f"alias {mark} addrgenmode none", f"mtu {mtu}", f"master {bridge}", "up"):
             steps.add(f"link set dev {device} {words}")
         plan_bridge_mtu(bridge, device, mtu, facts, steps)
         return
-    plan_silence("tunnel", device, have, steps)
+    plan_silence(word, device, have, steps)
     if have.get("mtu") != mtu:
         words = f"MTU of {device} {have.get('mtu')} -> {mtu}"
-        steps.mend("tunnel.mtu", have.get("mtu"), mtu, words, f"link set dev {device} mtu {mtu}")
+        steps.mend(f"{word}.mtu", have.get("mtu"), mtu, words, f"link set dev {device} mtu {mtu}")
     if have.get("master") != bridge:
         line = f"link set dev {device} master {bridge}"
-        steps.mend("tunnel.bridge", have.get("master"), bridge, f"{device} plugged into {bridge}", line)
+        steps.mend(f"{word}.bridge", have.get("master"), bridge, f"{device} plugged into {bridge}", line)
     plan_bridge_mtu(bridge, device, mtu, facts, steps)
     if not is_up(have):
-        steps.mend("tunnel.state", "down", "up", f"{device} set up", f"link set dev {device} up")
+        steps.mend(f"{word}.state", "down", "up", f"{device} set up", f"link set dev {device} up")
+
+
+def plan_peers(network: dict[str, Any], facts: Facts, steps: Steps) -> None:
+    """Where a tunnel without a multicast group sends what is for everybody: to each other host of the network.
+
+    Which MAC is behind which of them it learns from what they send.
+    """
+    if network.get("group"):
+        return
+    device = network["device"]
+    is_made = any(line.startswith(f"link add name {device} ") for line in steps.lines)
+    have = set() if is_made else set(facts.floods.get(device, []))
+    wanted = set(network.get("peers") or [])
+    lines = [f"fdb append {EVERYBODY} dev {device} dst {address}" for address in sorted(wanted - have)]
+    lines += [f"fdb del {EVERYBODY} dev {device} dst {address}" for address in sorted(have - wanted)]
+    if lines and is_made:
+        steps.fdb += lines
+    elif lines:
+        words = f"{device} sends to {', '.join(sorted(wanted)) or 'no other host'}"
+        steps.mend("tunnel.peers", ", ".join(sorted(have)) or None, ", ".join(sorted(wanted)) or None, words)
+        steps.fdb += lines
+
+
+def plan_vlan(network: dict[str, Any], facts: Facts, mark: str, steps: Steps) -> None:
+    """Make the 802.1Q device over the NIC, which stays as it is: with its addresses, or as the port of our bridge.
+
+    The kernel gives a tagged frame to the VLAN's device before the bridge that the NIC may be a port of, so that
+    networks with and without a VLAN share a NIC.
+    """
+    under, device, bridge = network["interface"], network["device"], network["bridge"]
+    link = vlan_nic(under, facts)
+    if bridge not in facts.links:
+        steps.add(f"link set dev {bridge} addrgenmode none")
+    else:
+        plan_silence("bridge", bridge, facts.links[bridge], steps)
+    room = link.get("mtu") or 0
+    mtu = network.get("mtu") or room
+    if mtu > room:
+        raise Impossible(
+            f"MTU {mtu} does not fit on NIC {under}, whose MTU is {room}:"
+            f" give the network at most {room}, or raise the MTU of {under}"
+        )
+    if not is_up(link):
+        steps.mend("port.state", "down", "up", f"NIC {under} set up", f"link set dev {under} up")
+    have = facts.links.get(device)
+    if have is not None and have.get("ifalias") != mark:
+        raise Impossible(f"there is a device {device} that is not zctl's: rename or remove it")
+    if have is None:
+        taken = vlan_holder(under, network["vlan"], facts)
+        if taken is not None:
+            raise Impossible(
+                f"VLAN {network['vlan']} of NIC {under} is taken by {taken}: remove it, or use another VLAN"
+            )
+        steps.mend("vlan", None, device, f"VLAN device {device} made over {under}")
+    else:
+        seen = have.get("linkinfo", {}).get("info_data", {})
+        pairs = (("id", seen.get("id"), network["vlan"]), ("over", have.get("link"), under))
+        wrong = [entry for entry in pairs if entry[1] != entry[2]]
+        for key, actual, wanted in wrong:
+            steps.mend(f"vlan.{key}", actual, wanted, f"{key} of {device} {actual} -> {wanted}")
+        if wrong:
+            steps.add(f"link del dev {device}", f"VLAN device {device} made over {under} again")
+            have = None
+    if have is None:
+        steps.add(f"link add link {under} name {device} type vlan id {network['vlan']}")
+    plan_port("vlan", network, have, mark, mtu, facts, steps)
+
+
+def vlan_nic(name: str, facts: Facts) -> dict[str, Any]:
+    """The NIC that carries VLANs. Raises Impossible for one that cannot."""
+    link = facts.links.get(name)
+    if link is None or name == "lo":
+        known = sorted(n for n in facts.links if n != "lo" and not n.startswith("z"))
+        raise Impossible(f"there is no NIC {name} on this host (there are: {', '.join(known) or 'none'})")
+    if kind_of(link) == "bridge":
+        raise Impossible(f"{name} is a bridge, which cannot carry the VLAN: name the NIC itself")
+    master = link.get("master")
+    if master is not None and not str(master).startswith(OWN_DEVICES[0]):
+        hint = f"name {master}" if kind_of(facts.links.get(master, {})) in ("bond", "team") else "free it"
+        raise Impossible(f"NIC {name} is a port of {master}, which is not zctl's: {hint}, or use another NIC")
+    return link
+
+
+def vlan_holder(under: str, number: int, facts: Facts) -> str | None:
+    """The device that has this VLAN of a NIC already."""
+    for name, link in facts.links.items():
+        seen = link.get("linkinfo", {}).get("info_data", {})
+        if kind_of(link) == "vlan" and link.get("link") == under and seen.get("id") == number:
+            return name
+    return None
 
 
 def plan_settings(network: dict[str, Any], have: dict[str, Any], under: str, local: str, steps: Steps) -> bool:
     """Remove a tunnel device whose settings are not as wanted, to make it anew; whether that is so."""
     seen = have.get("linkinfo", {}).get("info_data", {})
-    wanted = {"id": network["vni"], "group": network["group"], "link": under, "local": local}
+    wanted = {"id": network["vni"], "group": network.get("group"), "link": under, "local": local}
     fixed = {key: value for key, value in (("port", PORT), ("ttl", HOPS)) if key in seen}
     wrong = {key: value for key, value in {**wanted, **fixed}.items() if seen.get(key) != value}
     device = network["device"]

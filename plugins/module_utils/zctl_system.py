@@ -39,10 +39,11 @@ def ip_json(*words: str) -> list[dict[str, Any]]:
     return json.loads(run(["ip", "-j", "-d", *words]) or "[]")
 
 
-def ip_batch(lines: list[str], namespace: str = "") -> None:
-    """Several ip commands in one process; the first that fails ends it."""
+def ip_batch(lines: list[str], namespace: str = "", version: int = 4) -> None:
+    """Several ip commands in one process; the first that fails ends it. `version` is for what names no address."""
     if lines:
-        run(["ip", *(["-n", namespace] if namespace else []), "-batch", "-"], "\n".join(lines) + "\n")
+        words = [*(["-6"] if version == 6 else []), *(["-n", namespace] if namespace else [])]
+        run(["ip", *words, "-batch", "-"], "\n".join(lines) + "\n")
 
 
 def ip_batch_all(lines: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ The story: read all domains, look at the whole list dry, act, read the states ag
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import xml.etree.ElementTree as ET
@@ -84,6 +85,7 @@ def _converge(host: vm_apply.Host, request: Request, found: dict[str, vm_host.Fo
         going = [work for _vm, work in removals if work.handle and not work.error]
         if ready or going:
             vm_apply.apply_all(host, ready, going)
+            _announce(works)
             after = vm_host.read_domains(host.connection, host.libvirt)
     results = [_vm_result(vm, work, after, request.read_only) for vm, work in works]
     results += [_purge_result(vm, work, request.check) for vm, work in removals]
@@ -98,6 +100,24 @@ def _converge(host: vm_apply.Host, request: Request, found: dict[str, vm_host.Fo
         "diff": [_diff_words(work) for _vm, work in works if work.plan.steps and not work.error]
         + [_diff_words(work) for _vm, work in removals if work.handle and not work.error],
     }
+
+
+def _announce(works: list[tuple[Json, vm_apply.Work]]) -> None:
+    """Tell the neighbours of the cards that are new on the wire where their addresses are now.
+
+    They may still hold the MAC of the VM that had the address before, and would ask that in vain for up to a minute.
+    """
+    new = [vm for vm, work in works if any(step.op in ("start", "attach-nic") for step in work.done)]
+    cards = [nic for vm in new for nic in vm.get("nics") or [] if nic.get("tap") and nic.get("ip")]
+    if not cards:
+        return
+    try:
+        from ansible_collections.zctl.cloud.plugins.module_utils.zctl_eip_arp import announce
+    except ImportError:
+        from zctl_eip_arp import announce  # type: ignore[no-redef]
+    for nic in cards:
+        with contextlib.suppress(OSError):  # it is a courtesy: neighbours find out by themselves, later
+            announce(nic["bridge"], nic["mac"], [nic["ip"]])
 
 
 def foreign_things(request: Request, domains: dict[str, vm_host.Found]) -> list[Json]:

@@ -93,7 +93,7 @@ class Host:
             work.handle.pMWakeup(0)
         elif step.op in ("attach-disk", "attach-nic"):
             work.handle.attachDeviceFlags(_device_xml(work, step), flags)
-        elif step.op == "update-nic":
+        elif step.op in ("update-nic", "limit-nic"):
             work.handle.updateDeviceFlags(_device_xml(work, step), flags)
         elif step.op in ("detach-disk", "detach-nic"):
             self._detach(work, step)

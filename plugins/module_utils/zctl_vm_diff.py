@@ -162,7 +162,7 @@ def _nic_live(nic: vm_spec.NicSpec) -> tuple[str, str]:
 
 
 def live_steps(live: vm_spec.DomainSpec, wanted: vm_spec.DomainSpec) -> list[Step]:
-    """Disks and NICs to plug into and out of a running guest; NICs whose bridge has changed are moved over."""
+    """Disks and NICs to plug into and out of a running guest; NICs that stay get their bridge and their limits."""
     steps = []
     wanted = follow(wanted, live)
     want_nics = {_nic_live(nic): nic for nic in wanted.nics}
@@ -175,8 +175,9 @@ def live_steps(live: vm_spec.DomainSpec, wanted: vm_spec.DomainSpec) -> list[Ste
     steps += [Step("attach-nic", nic) for key, nic in want_nics.items() if key not in have_nics]
     for key, nic in want_nics.items():
         have = have_nics.get(key)
-        if have and have.bridge != nic.bridge:
-            steps.append(Step("update-nic", replace(have, bridge=nic.bridge)))
+        if have and (have.bridge, have.limits) != (nic.bridge, nic.limits):
+            op = "update-nic" if have.bridge != nic.bridge else "limit-nic"
+            steps.append(Step(op, replace(have, bridge=nic.bridge, limits=nic.limits)))
     return steps
 
 
@@ -229,7 +230,7 @@ def pending_of(actual: Actual, wanted: vm_spec.DomainSpec, done: Container[str] 
     have_nics = {_nic_live(nic): nic for nic in live.nics}
     for nic in wanted.nics:
         have = have_nics.get(_nic_live(nic), nic)
-        if replace(have, bridge=nic.bridge) != nic:
+        if replace(have, bridge=nic.bridge, limits=nic.limits) != nic:
             pending.append(f"nic {nic.mac} mtu {have.mtu or '-'} -> {nic.mtu or '-'}")
     return tuple(pending)
 
@@ -258,6 +259,7 @@ _WORDS = {
     "attach-nic": "NIC {0.mac} attached",
     "detach-nic": "NIC {0.mac} detached",
     "update-nic": "NIC {0.mac} moved to bridge {0.bridge}",
+    "limit-nic": "NIC {0.mac} given its limits",
 }
 
 

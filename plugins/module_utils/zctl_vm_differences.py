@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 try:
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_bandwidth as bandwidth
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_diff as vm_diff
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_spec as vm_spec
     from ansible_collections.zctl.cloud.plugins.module_utils.zctl_vm_adopted import follow
 except ImportError:
+    import zctl_vm_bandwidth as bandwidth  # type: ignore[no-redef]
     import zctl_vm_diff as vm_diff  # type: ignore[no-redef]
     import zctl_vm_spec as vm_spec  # type: ignore[no-redef]
     from zctl_vm_adopted import follow  # type: ignore[no-redef]
@@ -94,7 +96,7 @@ def _nics(actual: vm_diff.Actual, wanted: vm_spec.DomainSpec) -> list[dict[str, 
             found.append(difference(f"nic {nic.mac}", None, nic_words(nic)))
         elif have != nic:
             found.append(difference(f"nic {nic.mac}", nic_words(have), nic_words(nic)))
-        elif running.bridge != nic.bridge:
+        elif (running.bridge, running.limits) != (nic.bridge, nic.limits):
             found.append(difference(f"nic {nic.mac}", nic_words(running), nic_words(nic)))
     kept = {(nic.uuid, nic.mac) for nic in wanted.nics}
     extra = {key: nic for key, nic in [*live.items(), *config.items()] if key not in kept}
@@ -102,5 +104,6 @@ def _nics(actual: vm_diff.Actual, wanted: vm_spec.DomainSpec) -> list[dict[str, 
 
 
 def nic_words(nic: vm_spec.NicSpec) -> str:
-    """What a network card is plugged into."""
-    return f"bridge {nic.bridge}, port {nic.tap}" + (f", mtu {nic.mtu}" if nic.mtu else "")
+    """What a network card is plugged into, and how fast it may be."""
+    more = [f"mtu {nic.mtu}" if nic.mtu else "", bandwidth.words(nic.limits)]
+    return ", ".join(filter(None, [f"bridge {nic.bridge}, port {nic.tap}", *more]))

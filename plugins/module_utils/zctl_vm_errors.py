@@ -166,7 +166,15 @@ def _libvirt_down(match: re.Match[str], message: str, facts: PathFacts | None) -
     )
 
 
+def _no_shaping(match: re.Match[str], message: str, facts: PathFacts | None) -> str:
+    return (
+        "the kernel cannot limit network cards: it lacks sch_htb, sch_sfq, sch_ingress, cls_u32 or act_police;"
+        " install a kernel that has them, or take the card's inbound and outbound limits away (none)"
+    )
+
+
 _CAUSES = (
+    (r"qdisc kind is unknown|TC classifier not found|Failed to load TC action", _no_shaping),
     (r"Cannot get interface MTU on '(?P<name>[^']+)'", _no_bridge),
     (r"[Uu]nable to add (?:bridge|port) (?P<name>[\w-]+).*No such device", _no_bridge),
     (r"[Ff]ailed to get (?:shared )?\"\w+\" lock", _in_use),

@@ -148,3 +148,8 @@ def size_words(size: int) -> str:
         if size and size % factor == 0:
             return f"{size // factor}{unit}"
     return f"{size}K"
+
+
+def kib(size: int) -> int:
+    """Bytes as whole KiB, rounded up."""
+    return -(-size // KIB)

@@ -6,7 +6,6 @@ element and attribute that it does not know. Format: https://libvirt.org/formatd
 
 from __future__ import annotations
 
-import io
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
@@ -15,11 +14,13 @@ from typing import Any
 
 try:
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_adopted as adopted_devices
+    from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_bandwidth as bandwidth
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_boot as vm_boot
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_room as vm_room
     from ansible_collections.zctl.cloud.plugins.module_utils import zctl_vm_template as template
 except ImportError:
     import zctl_vm_adopted as adopted_devices  # type: ignore[no-redef]
+    import zctl_vm_bandwidth as bandwidth  # type: ignore[no-redef]
     import zctl_vm_boot as vm_boot  # type: ignore[no-redef]
     import zctl_vm_room as vm_room  # type: ignore[no-redef]
     import zctl_vm_template as template  # type: ignore[no-redef]
@@ -57,6 +58,7 @@ class NicSpec:
     tap: str
     mtu: int | None = None
     adopted: bool = False
+    limits: tuple[int | None, int | None] = bandwidth.NONE
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,6 @@ def title_text(name: str) -> str:
     return " ".join(xml_text(name).split()) or "-"
 
 
-def kib(size: int) -> int:
-    """Bytes as whole KiB, rounded up."""
-    return -(-size // KIB)
-
-
 def desired_spec(inventory: str, vm: dict[str, Any]) -> DomainSpec:
     """The spec of one VM of the host state (`Vm` in the plan)."""
     adopted = bool(vm.get("adopted"))
@@ -103,7 +100,7 @@ def desired_spec(inventory: str, vm: dict[str, Any]) -> DomainSpec:
         inventory=inventory,
         virt_type=vm["virt_type"],
         vcpus=int(vm["vcpus"]),
-        memory=kib(int(vm["memory"])),
+        memory=vm_room.kib(int(vm["memory"])),
         description=xml_text(vm.get("description") or "").strip() or None,
         reboot=vm.get("reboot"),
         boot=tuple(vm.get("boot") or ("disk",)),
@@ -112,10 +109,7 @@ def desired_spec(inventory: str, vm: dict[str, Any]) -> DomainSpec:
             DiskSpec(d["uuid"], d["path"], d["format"], d["dev"], adopted and d["uuid"] not in d["path"])
             for d in vm.get("disks") or []
         ),
-        nics=_adopted_first(
-            NicSpec(n["uuid"], n["mac"].lower(), n["bridge"], n["tap"], n.get("mtu"), adopted and not n["tap"])
-            for n in vm.get("nics") or []
-        ),
+        nics=_adopted_first(_desired_nic(nic, adopted) for nic in vm.get("nics") or []),
         adopted=adopted,
     )
 
@@ -227,6 +221,14 @@ def _parse_nic(nic: ET.Element) -> NicSpec:
         bridge=_attr(nic, "source", "bridge"),
         tap=_attr(nic, "target", "dev"),
         mtu=int(mtu) if mtu else None,
+        limits=bandwidth.found(nic),
+    )
+
+
+def _desired_nic(n: dict[str, Any], adopted: bool) -> NicSpec:
+    adopted = adopted and not n["tap"]
+    return NicSpec(
+        n["uuid"], n["mac"].lower(), n["bridge"], n["tap"], n.get("mtu"), adopted, limits=bandwidth.wanted(n)
     )
 
 
@@ -305,16 +307,9 @@ def render_nic(nic: NicSpec, into: ET.Element | None = None, *, network_boot: bo
         _drop(element, "mtu")
     else:
         _child(element, "mtu").set("size", str(nic.mtu))
+    bandwidth.render(nic.limits, element)
     _child(element, "alias").set("name", NIC_ALIAS + nic.uuid)
     return element
-
-
-def parse_document(xml: str) -> ET.Element:
-    """Domain XML as a tree; prefixes of foreign namespaces are remembered, so that they are written back as read."""
-    for _event, (prefix, uri) in ET.iterparse(io.BytesIO(xml.encode()), events=("start-ns",)):
-        if prefix and not re.match(r"ns\d+$", prefix):
-            ET.register_namespace(prefix, uri)
-    return ET.fromstring(xml)
 
 
 def merge(xml: str | None, spec: DomainSpec) -> str:
@@ -324,7 +319,7 @@ def merge(xml: str | None, spec: DomainSpec) -> str:
     with the spec. The order of our disks and NICs follows the spec.
     """
     new = xml is None
-    root = template.new_domain(spec.uuid, spec.domain, spec.virt_type) if xml is None else parse_document(xml)
+    root = template.new_domain(spec.uuid, spec.domain, spec.virt_type) if xml is None else template.parse_document(xml)
     root.set("type", spec.virt_type)
     if spec.adopted and not new:
         return _merge_adopted(root, spec)

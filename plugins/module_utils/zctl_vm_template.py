@@ -5,10 +5,15 @@ q35 for hardware virtualization, the older `pc` for emulation (it has less to in
 
 from __future__ import annotations
 
+import io
+import re
 import xml.etree.ElementTree as ET
 
 # A device plugged into a running q35 machine needs a free root port, and ports cannot be added while it runs.
 SPARE_PORTS = 12
+# How cloud-init knows a cloud that speaks EC2's metadata but is not Amazon's: the end of the chassis' asset tag
+# (docs.cloud-init.io, data source ZStack). Without it ds-identify does not look for a metadata service at all.
+CHASSIS_TAG = "zctl.zstack.io"
 CONSOLE_LOG_DIR = "/var/log/libvirt/qemu"
 
 
@@ -28,9 +33,12 @@ def new_domain(uuid: str, name: str, virt_type: str) -> ET.Element:
     root = ET.Element("domain", {"type": virt_type})
     _sub(root, "name", name)
     _sub(root, "uuid", uuid)
+    chassis = _sub(_sub(root, "sysinfo", type="smbios"), "chassis")
+    _sub(chassis, "entry", CHASSIS_TAG, name="asset")
     boot = _sub(root, "os")
     _sub(boot, "type", "hvm", arch="x86_64", machine="q35" if virt_type == "kvm" else "pc")
     _sub(boot, "boot", dev="hd")
+    _sub(boot, "smbios", mode="sysinfo")
     features = _sub(root, "features")
     _sub(features, "acpi")
     _sub(features, "apic")
@@ -84,3 +92,11 @@ def _add_devices(root: ET.Element, name: str, virt_type: str) -> None:
     _sub(devices, "memballoon", model="virtio")
     rng = _sub(devices, "rng", model="virtio")
     _sub(rng, "backend", "/dev/urandom", model="random")
+
+
+def parse_document(xml: str) -> ET.Element:
+    """Domain XML as a tree; prefixes of foreign namespaces are remembered, so that they are written back as read."""
+    for _event, (prefix, uri) in ET.iterparse(io.BytesIO(xml.encode()), events=("start-ns",)):
+        if prefix and not re.match(r"ns\d+$", prefix):
+            ET.register_namespace(prefix, uri)
+    return ET.fromstring(xml)

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Bring a host's DHCP services to their desired state."""
+"""Bring a host's DHCP and DNS services to their desired state."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trou
 DOCUMENTATION = r"""
 ---
 module: zctl_l3_services
-short_description: Brings a host's DHCP services to their desired state
+short_description: Brings a host's DHCP and DNS services to their desired state
 description:
-  - One network namespace with dnsmasq for each l3-network; one small file for each NIC, added without a restart.
+  - One network namespace with dnsmasq for each l3-network.
+  - One small file for each NIC and name, which come and go without a restart.
 options:
   inventory:
     description: UUID of the inventory; part of every mark.
@@ -56,7 +57,7 @@ EXAMPLES = r"""
 RETURN = r"""
 results:
   description:
-    - One entry for each network and lease with C(uuid), C(kind), C(name), C(result) and C(reason).
+    - One entry for each network, lease and name with C(uuid), C(kind), C(name), C(result) and C(reason).
     - C(differences) of an entry has C(field), C(actual) and C(desired) of what was not as wanted, also in check mode.
   returned: always
   type: list

@@ -25,7 +25,7 @@ options:
     description: What to look at, in the order given.
     type: list
     elements: str
-    choices: [vm_removal, kvm_host, network, storage, l3_services, vm]
+    choices: [vm_removal, kvm_host, network, storage, l3_services, metadata, security, vm, eip]
     required: true
   scope:
     description: UUIDs to look at; everything when not given.
@@ -43,7 +43,7 @@ EXAMPLES = r"""
   zctl.cloud.zctl_look:
     inventory: "{{ zctl_state.inventory }}"
     state: "{{ zctl_state }}"
-    steps: [kvm_host, network, storage, l3_services, vm]
+    steps: [kvm_host, network, storage, l3_services, metadata, security, vm, eip]
 """
 
 RETURN = r"""

@@ -124,7 +124,7 @@ def test_a_foreign_dhcp_server_and_our_guests_do_not_meet(services: Services) ->
         services.lab.try_ssh("h3", f"ip netns exec {FOREIGN} ip link set data0 netns 1; ip netns del {FOREIGN}")
 
 
-def test_adding_a_lease_restarts_nothing_and_its_address_can_pass_on(services: Services) -> None:
+def test_leases_come_and_go_without_a_restart_and_their_addresses_can_pass_on(services: Services) -> None:
     services(with_leases(TUNNEL, 11))
     before = services.processes()
     assert services.client("h1", TUNNEL, 11).dhcp().startswith("got 198.19.2.11")
@@ -139,6 +139,7 @@ def test_adding_a_lease_restarts_nothing_and_its_address_can_pass_on(services: S
     unplug_all(services.lab, "h1")
     assert services.client("h1", TUNNEL, 12).dhcp() == ""
     assert services.client("h1", TUNNEL, 11).dhcp().startswith("got 198.19.2.11")
+    assert services.processes() == before, "what is gone was forgotten without a restart"
 
 
 def test_a_second_run_changes_nothing_and_check_mode_neither(services: Services) -> None:

@@ -63,6 +63,10 @@ class FakeHosts:
                 found.results.append(
                     Result(entry["uuid"], kind, entry["name"], outcome, reason, {} if reason else seen, kind)
                 )  # type: ignore[arg-type]
+        for router in state["eip"]["routers"]:
+            for entry in router["eips"]:
+                seen = {"answers": True}
+                found.results.append(Result(entry["uuid"], "eip", entry["name"], "changed", "", seen, "eip"))
         found.done = set(run.steps)
         return found
 

@@ -11,15 +11,19 @@ Json = dict[str, Any]
 
 
 class IpMachine:
-    """Devices and routes in the shape of `ip -j`, changed line by line. An impossible line raises AssertionError."""
+    """Devices, routes and tunnels' tables in the shape of `ip -j`, changed line by line.
+
+    An impossible line raises AssertionError.
+    """
 
     def __init__(self, facts: Facts) -> None:
         self.links: dict[str, Json] = copy.deepcopy(facts.links)
         self.routes: list[Json] = copy.deepcopy(facts.routes)
+        self.floods: dict[str, list[str]] = copy.deepcopy(facts.floods)
 
     @property
     def facts(self) -> Facts:
-        return Facts(copy.deepcopy(self.links), copy.deepcopy(self.routes))
+        return Facts(copy.deepcopy(self.links), copy.deepcopy(self.routes), {}, copy.deepcopy(self.floods))
 
     def run(self, lines: list[str]) -> None:
         """Carry out all lines in order."""
@@ -29,6 +33,15 @@ class IpMachine:
             getattr(self, f"{words[0]}_{words[1]}")(words[2:])
             self.settle()
 
+    def bridge(self, lines: list[str]) -> None:
+        """Carry out lines of `bridge -batch`."""
+        for line in lines:
+            word, verb, mac, _, device, _, address = line.split()
+            assert (word, mac) == ("fdb", "00:00:00:00:00:00") and device in self.links
+            there = self.floods.setdefault(device, [])
+            assert (address in there) == (verb == "del"), line
+            (there.remove if verb == "del" else there.append)(address)
+
     def settle(self) -> None:
         """A bridge has the smallest MTU of its ports, until somebody sets it by hand."""
         for name, bridge in self.links.items():
@@ -37,6 +50,8 @@ class IpMachine:
                 bridge["mtu"] = min(ports)
 
     def link_add(self, words: list[str]) -> None:
+        under = words[1] if words[0] == "link" else None
+        words = words[2:] if under else words
         name, kind = words[1], words[3]
         assert name not in self.links, f"{name} exists"
         link: Json = {"ifname": name, "flags": [], "mtu": 1500, "addr_info": [], "address": "02:00:00:00:00:00"}
@@ -44,9 +59,15 @@ class IpMachine:
         if kind == "vxlan":
             given = dict(zip(words[4::2], words[5::2], strict=True))
             assert given["dev"] in self.links, f"no {given['dev']}"
-            data = {"id": int(given["id"]), "group": given["group"], "link": given["dev"], "local": given["local"]}
+            data = {"id": int(given["id"]), "group": given.get("group"), "link": given["dev"], "local": given["local"]}
             link["linkinfo"]["info_data"] = data
             link["mtu"] = self.links[given["dev"]]["mtu"] - 50
+        if kind == "vlan":
+            assert under in self.links, f"no {under}"
+            taken = [o for o in self.links.values() if o.get("link") == under and o["linkinfo"]["info_kind"] == "vlan"]
+            assert all(other["linkinfo"]["info_data"]["id"] != int(words[5]) for other in taken), "VLAN is taken"
+            link.update(link=under, mtu=self.links[under]["mtu"], address=self.links[under]["address"])
+            link["linkinfo"]["info_data"] = {"id": int(words[5])}
         self.links[name] = link
 
     def link_set(self, words: list[str]) -> None:
@@ -76,12 +97,15 @@ class IpMachine:
     def link_del(self, words: list[str]) -> None:
         name = words[1]
         self.links.pop(name)
+        self.floods.pop(name, None)
         self.routes = [route for route in self.routes if route.get("dev") != name]
         for link in self.links.values():
             if link.get("master") == name:
                 del link["master"]
         riders = [
-            n for n, entry in self.links.items() if entry.get("linkinfo", {}).get("info_data", {}).get("link") == name
+            n
+            for n, entry in self.links.items()
+            if name in (entry.get("link"), entry.get("linkinfo", {}).get("info_data", {}).get("link"))
         ]
         for rider in riders:
             self.link_del(["dev", rider])

@@ -72,7 +72,7 @@ def test_nasty_names(cloud: Zctl, name: str) -> None:
         (("l3-network", "create", "n", "--l2-network", "wire", "--cidr", "10.1.0.5/24"), 2, "not a subnet"),
         (("l2-network", "create", "n", "--zone", "z1"), 1, "--physical-interface"),
         (("l2-network", "create", "n", "--zone", "z1", "--physical-interface", "eth1"), 1, "already carries"),
-        (("l2-network", "create", "n", "--zone", "z1", "--kind", "vlan"), 2, "kind"),
+        (("l2-network", "create", "n", "--zone", "z1", "--kind", "token-ring"), 2, "kind"),
         (("primary-storage", "create", "s", "--zone", "z1", "--path", "/etc"), 1, "cannot hold a storage"),
         (("primary-storage", "create", "s", "--zone", "z1", "--path", "/srv/zctl/in"), 1, "overlaps"),
         (("primary-storage", "create", "s", "--zone", "z1", "--path", "a; rm -rf /"), 2, "path"),

@@ -89,7 +89,7 @@ def test_old_python(tools: Path) -> None:
 
 def test_misuse(tools: Path) -> None:
     assert "./dev help" in only_line(dev(tools, "tset"))
-    assert "lint, unit, lab, molecule" in only_line(dev(tools, "test", "units"))
+    assert "lint, unit, lab, molecule, full" in only_line(dev(tools, "test", "units"))
     assert dev(tools).returncode == 2
     assert "usage" in dev(tools, "help").stdout
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.conftest import FakeHosts, Zctl
+from zctl.plan.hoststate import CONCERNS
 from zctl.run.values import HostResult, HostRun, Result
 
 WORDS = ("--image", "tiny", "--instance-offering", "small", "--network", "lan", "--disk", "data", "--host", "h1")
@@ -61,9 +62,7 @@ def test_no_drift(drifted: Zctl) -> None:
     before = drifted.dump()
     assert "no differences on 2 hosts" in drifted.ok("plan", "--detailed-exitcode")
     assert drifted.dump() == before
-    assert [set(run.steps) for run in drifted.hosts.runs] == [
-        {"look", "kvm_host", "storage", "network", "l3_services", "vm"}
-    ] * 2
+    assert [set(run.steps) for run in drifted.hosts.runs] == [{"look", *CONCERNS}] * 2
 
 
 def test_drift_is_told_field_by_field(drifted: Zctl) -> None:

@@ -73,7 +73,7 @@ def machine(monkeypatch):
         "os": {"family": "debian", "name": "Debian", "id": "debian", "version": "12"},
     }  # fmt: skip
     monkeypatch.setattr(facts, "read_machine", lambda: dict(found))
-    monkeypatch.setattr(packages, "missing_packages", lambda _family: found.get("missing", []))
+    monkeypatch.setattr(packages, "missing_packages", lambda _family, _metadata: found.get("missing", []))
     monkeypatch.setattr(virt, "read_verdict", lambda store: virt.Verdict(found.get("virt", "qemu"), "no /dev/kvm"))
     monkeypatch.setattr(kvm_host, "sysctl_differences", list)
     monkeypatch.setattr(kvm_host, "read_libvirt", lambda: ({"libvirt_version": "9.0.0"}, found.get("trouble", "")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from zctl_l3_plan import (
     lease_differences,
     namespace_lines,
     namespace_mac,
+    own_addresses6,
     port_differences,
 )
 from zctl_results import in_scope
@@ -59,6 +61,9 @@ def network(number: int = 1, **more: Any) -> Json:
     }
 
 
+SIX = {"cidr6": "fd00:1:2:3::/64", "gateway6": "fd00:1:2:3::1", "dhcp_ip6": "fd00:1:2:3::fe"}
+
+
 def lease(number: int, **more: Any) -> Json:
     entry = {"uuid": f"dddddddd-0000-4000-8000-{number:012d}", "name": f"vm-{number}"}
     return {**entry, "mac": f"52:54:00:00:00:{number:02x}", "ip": f"10.20.1.{number}", **more}
@@ -79,6 +84,62 @@ def test_only_known_macs_are_answered() -> None:
     assert "dhcp-range=10.20.0.0,static,255.255.240.0,1h" in lines
     assert "dhcp-ignore=tag:!known" in lines and "dhcp-hostsdir=/x/hosts" in lines and "port=0" in lines
     assert host_line(lease(3)) == "52:54:00:00:00:03,10.20.1.3,vm-3\n"
+
+
+def test_ipv6_is_served_where_a_network_has_it() -> None:
+    """DHCPv6 by MAC; router advertisements name the namespace only where the hosts are the router."""
+    dns = ["192.0.2.1", "2001:db8::53"]
+    routed = dnsmasq_config(network(**SIX, dns=dns, domain="a.test"), "/x", 1450)
+    for line in (
+        "dhcp-range=fd00:1:2:3::,static,64,10m",
+        "enable-ra",
+        "ra-param=eth0,mtu:1450,600,0",
+        "dhcp-option=option:dns-server,192.0.2.1",
+        "dhcp-option=option6:dns-server,[2001:db8::53]",
+        "dhcp-option=option6:domain-search,a.test",
+    ):
+        assert f"{line}\n" in routed
+    here = dnsmasq_config(network(**SIX, gateway_here=True), "/x", 1500)
+    assert "ra-param=eth0,mtu:1500,600,1800\n" in here and "option6" not in here
+    assert "::" not in dnsmasq_config(network(), "/x", 1450)
+    assert host_line(lease(3, ip6="fd00:1:2:3::9")) == "52:54:00:00:00:03,10.20.1.3,[fd00:1:2:3::9],vm-3\n"
+
+
+def test_the_namespace_has_its_ipv6_addresses_without_asking_for_them() -> None:
+    """The link-local one is the same on every host; who forwards is told to be a router."""
+    here = network(**SIX, gateway="10.20.0.9", gateway_here=True)
+    _, inside = namespace_lines(here, "02:00:00:00:00:01", 1500)
+    own = [f"{address}/64" for address in own_addresses6(here)]
+    assert [f"addr add {address} dev eth0 nodad" for address in own] == [line for line in inside if "nodad" in line]
+    assert len(own) == 3 and own[0].startswith("fe80::")
+    assert len(own_addresses6(network(**SIX))) == 2 and own_addresses6(network()) == []
+    port = {"master": here["bridge"], "flags": ["UP"], "mtu": 1500}
+    settings = {"disable_ipv6": "0", "accept_ra": "0", "forwarding": "1"}
+    addresses = ["10.20.0.1/20", "10.20.0.9/20", *own]
+    seen = {"mac": "02:00:00:00:00:01", "up": True, "mtu": 1500, "addresses": addresses, "ipv6": settings}
+    assert port_differences(here, seen["mac"], 1500, port, seen) == []
+    spoiled = seen | {"addresses": addresses[:-1], "ipv6": settings | {"forwarding": "0"}}
+    fields = [entry["field"] for entry in port_differences(here, seen["mac"], 1500, port, spoiled)]
+    assert fields == ["namespace.address", "namespace.ipv6.forwarding"]
+
+
+def test_what_a_network_with_ipv6_lacks_in_the_filter_is_told() -> None:
+    """Its way out, and each address that stays on the host."""
+    six = network(1, **SIX, gateway="10.20.0.9", gateway_here=True)
+    macs = {six["uuid"]: "02:00:00:00:00:01"}
+    four = wanted_filter([network(1, gateway="10.20.0.9", gateway_here=True)], macs)
+    assert own_differences(wanted_filter([six], macs), six, macs[six["uuid"]]) == []
+    fields = [entry["field"] for entry in own_differences(four, six, macs[six["uuid"]])]
+    assert fields == ["filter.uplinks6", *["filter.own_targets"] * 3]
+
+
+def test_a_router_on_the_wire_may_advertise_itself() -> None:
+    """Only where all networks of a way out have the hosts as their router, advertisements from outside are dropped."""
+    here, there = network(1, **SIX, gateway_here=True), network(2, **SIX)
+    macs = {entry["uuid"]: "02:00:00:00:00:01" for entry in (here, there)}
+    assert wanted_filter([here], macs).routers6 == {"eth1"}
+    assert wanted_filter([here, there], macs).routers6 == frozenset()
+    assert wanted_filter([here, there], macs).uplinks6 == {"eth1"}
 
 
 def test_the_mac_of_the_services_differs_between_hosts_and_is_locally_administered() -> None:
@@ -134,14 +195,16 @@ def test_lease_files_get_there_and_others_stay(desired: dict[str, str], present:
 
 
 class Services:
-    """Stands in for systemctl; counts how often the DHCP service was started again."""
+    """Stands in for systemctl and the DHCP service; counts what they are told."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[list[str]] = []
+        self.released: list[tuple[str, str]] = []
         monkeypatch.setattr(zctl_l3_leases, "run", self.calls.append)
+        monkeypatch.setattr(zctl_l3_leases, "release", lambda _name, _server, holders: self.released.extend(holders))
 
 
-def test_adding_leases_restarts_nothing_and_removing_one_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_leases_come_and_go_without_a_restart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     services = Services(monkeypatch)
     folder = tmp_path / network()["uuid"] / "hosts"
     first = zctl_l3_leases.leases(tmp_path, network(leases=[lease(1), lease(2)]), None, False, True)
@@ -151,7 +214,9 @@ def test_adding_leases_restarts_nothing_and_removing_one_does(monkeypatch: pytes
     assert len(list(folder.iterdir())) == 3
     gone = zctl_l3_leases.leases(tmp_path, network(), [lease(1)["uuid"]], False, True)
     assert [(entry["result"], entry["name"]) for entry in gone] == [("removed", "vm-1")]
-    assert len(list(folder.iterdir())) == 2 and len(services.calls) == 1
+    assert len(list(folder.iterdir())) == 2
+    assert services.calls == [["systemctl", "try-reload-or-restart", f"zctl-l3@{network()['uuid']}.service"]]
+    assert services.released == [("52:54:00:00:00:01", "10.20.1.1")], "it would refuse the address to another MAC"
     assert zctl_l3_leases.leases(tmp_path, network(leases=[lease(2), lease(3)]), None, False, True)[0]["result"] == (
         "unchanged"
     )
@@ -179,10 +244,36 @@ def as_expression(rule: str) -> list[Json]:
             {"match": {"op": "==", "left": ports, "right": {"set": [67, 68]}}},
             {"drop": None},
         ]
+    if "udp dport" in rule or "icmpv6" in rule:
+        return as_expression6(rule)
     key, _, protocol, *field, elements, _ = rule.split()
     payload = {"payload": {"protocol": protocol, "field": " ".join(field)}}
     match = {"op": "==", "left": {"concat": [{"meta": {"key": key}}, payload]}, "right": elements}
     return [{"match": match}, {"drop": None}]
+
+
+def as_expression6(rule: str) -> list[Json]:
+    """The same for the rules of IPv6."""
+    implied = {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "ipv6-icmp"}}
+    icmp = {"payload": {"protocol": "icmpv6", "field": "type"}}
+    if rule.startswith("icmpv6"):
+        types = {"set": ["nd-neighbor-solicit", "nd-neighbor-advert"]}
+        target = {"payload": {"base": "th", "offset": 64, "len": 128}}
+        key = rule.partition(" } ")[2].split(maxsplit=1)[0]
+        pair = {"concat": [{"meta": {"key": key}}, target]}
+        return [
+            implied,
+            {"match": {"op": "==", "left": icmp, "right": types}},
+            {"match": {"op": "==", "left": pair, "right": "@own_targets"}},
+            {"drop": None},
+        ]
+    key, elements = rule.split()[:2]
+    port = {"match": {"op": "==", "left": {"meta": {"key": key}}, "right": elements}}
+    if "icmpv6" in rule:
+        kind = {"match": {"op": "==", "left": icmp, "right": rule.split()[-2]}}
+        return [port, implied, kind, {"drop": None}]
+    ports = {"payload": {"protocol": "udp", "field": "dport"}}
+    return [port, {"match": {"op": "==", "left": ports, "right": {"set": [546, 547]}}}, {"drop": None}]
 
 
 def as_nft_json(name: str, wanted: Filter) -> str:
@@ -191,6 +282,8 @@ def as_nft_json(name: str, wanted: Filter) -> str:
     for set_name in TYPES:
         elements = sorted(getattr(wanted, set_name))
         shown = [{"concat": list(entry)} if isinstance(entry, tuple) else entry for entry in elements]
+        if set_name == "own_targets":
+            shown = [{"concat": [port, f"{int(IPv6Address(ip)):#x}"]} for port, ip in elements]
         items.append({"set": {"name": set_name, "table": name, "elem": shown}})
     for chain, (hook, priority) in HOOKS.items():
         items.append({"chain": {"name": chain, "hook": hook, "prio": priority, "policy": "accept"}})
@@ -201,6 +294,7 @@ def as_nft_json(name: str, wanted: Filter) -> str:
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=8, unique=True), st.sampled_from(["eth1", "zvx-bbbbbbbb01"]))
 def test_the_filter_is_known_again(numbers: list[int], uplink: str) -> None:
     networks = [network(number, uplink=uplink) for number in numbers]
+    networks[0] |= SIX
     macs = {entry["uuid"]: namespace_mac("one", entry["uuid"]) for entry in networks}
     wanted = wanted_filter(networks, macs)
     assert parse_filter(as_nft_json(table_name(OURS), wanted)) == wanted

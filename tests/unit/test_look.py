@@ -19,18 +19,27 @@ from zctl.run.values import Connection, HostResult, HostRun, Result
 
 TALK = """
 import json, subprocess, sys
-from ansible_collections.zctl.cloud.plugins.action import zctl_look as look
+from ansible_collections.zctl.cloud.plugins.plugin_utils import straight
 args = json.loads(sys.stdin.read())
-python = [sys.executable, *look.ALONE, f"exec({look.START!r})"]
-done = subprocess.run(python, input=look.CODE + look.packed(args), capture_output=True)
+python = [sys.executable, *straight.ALONE, f"exec({straight.START!r})"]
+done = subprocess.run(python, input=straight.CODE + straight.packed(args), capture_output=True)
 answer = {"rc": done.returncode, "stdout": f"{{Last}}\\n{done.stdout.decode()}bye\\n", "stderr": done.stderr.decode()}
-print(json.dumps(look.read_answer(answer)))
+print(json.dumps(straight.read_answer(answer)))
 """
 
 
 def talk(**more: Any) -> Any:
     """What the action gets from a Python that has nothing of zctl but what comes over its standard input."""
-    args = {"inventory": "i", "state": {}, "steps": ["storage"], "scope": None, "sources": {}, "uploads": {}, **more}
+    args = {
+        "begin": "zctl_look",
+        "inventory": "i",
+        "state": {},
+        "steps": ["storage"],
+        "scope": None,
+        "sources": {},
+        "uploads": {},
+        **more,
+    }
     done = subprocess.run(
         [sys.executable, "-c", TALK],
         input=json.dumps(args),

@@ -43,6 +43,16 @@ def tunnel(number: int = 1, **more: Any) -> Json:
     return {**entry, **names, "interface": None, "vni": number, "group": f"239.192.0.{number}", "mtu": None, **more}
 
 
+def unicast(number: int = 1, peers: list[str] | None = None, **more: Any) -> Json:
+    return tunnel(number, **{"group": None, "peers": peers or [], **more})
+
+
+def vlan(number: int = 1, interface: str = "eth1", identity: int = 5, **more: Any) -> Json:
+    entry = {"uuid": f"cccccccc-0000-4000-8000-{number:012d}", "name": f"vlan-{number}", "kind": "vlan", "mtu": None}
+    names = {"bridge": f"zbr-cccccccc{number:02d}", "device": f"zvl-cccccccc{number:02d}"}
+    return {**entry, **names, "interface": interface, "vlan": identity, **more}
+
+
 DEFAULT: Json = {"dst": "default", "gateway": "198.18.0.1", "dev": "eth0", "protocol": "static", "flags": []}
 ETH0 = nic("eth0", "198.18.0.11/24")
 ETH1 = nic("eth1")
@@ -52,9 +62,13 @@ def bring(machine: IpMachine, network: Json, management: str | None = None, stor
     """Plan, carry out, and check that nothing is left to do; returns what would be written down."""
     steps = plan_network(network, machine.facts, OURS, management, stored)
     machine.run(steps.lines)
-    assert bool(steps.lines) == bool(steps.differences), "whatever is done mends a difference, and the other way round"
+    machine.bridge(steps.fdb)
+    assert bool(steps.lines or steps.fdb) == bool(steps.differences), (
+        "whatever is done mends a difference, and the other way round"
+    )
     record = {**network, "inventory": OURS, "taken": steps.taken or (stored or {}).get("taken")}
-    assert plan_network(network, machine.facts, OURS, management, record).lines == []
+    again = plan_network(network, machine.facts, OURS, management, record)
+    assert (again.lines, again.fdb) == ([], [])
     return record
 
 
@@ -223,6 +237,8 @@ networks = st.lists(
     st.one_of(
         st.builds(flat, st.sampled_from(NICS), st.integers(1, 3), mtu=st.sampled_from([None, 1400])),
         st.builds(tunnel, st.integers(1, 3), interface=st.sampled_from([None, *NICS])),
+        st.builds(unicast, st.integers(1, 3), st.lists(st.sampled_from(["198.18.0.12", "198.18.0.13"]), unique=True)),
+        st.builds(vlan, st.integers(1, 3), st.sampled_from(NICS), st.sampled_from([5, 6])),
     ),
     max_size=4,
     unique_by=lambda network: network["uuid"],
@@ -239,7 +255,7 @@ def test_any_host_gets_there_and_back(facts: Facts, wanted: list[Json]) -> None:
     machine = IpMachine(facts)
     before = owned_addresses(machine)
     records = []
-    for network in sorted(wanted, key=lambda entry: entry["kind"] == "vxlan"):
+    for network in sorted(wanted, key=lambda entry: ("no-vlan", "vlan", "vxlan").index(entry["kind"])):
         try:
             records.append(bring(machine, network))
         except Impossible:

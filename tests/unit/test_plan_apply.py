@@ -43,7 +43,8 @@ def test_a_plan_changes_nothing_and_apply_does_it(cloud: Zctl) -> None:
     before = cloud.dump()
     found = plan(cloud, WEB)
     assert ("create", "vm web-1") in marks(found) and ("create", "nic web-2-nic0") in marks(found)
-    assert found["hosts"] == {"h1": ["storage", "l3_services", "vm"], "h2": ["storage", "l3_services", "vm"]}
+    steps = ["storage", "l3_services", "metadata", "security", "vm"]
+    assert found["hosts"] == {"h1": steps, "h2": steps}
     assert found["seconds"] > 0 and cloud.dump() == before and not cloud.hosts.runs
     assert cloud.call("plan", "-f", "-", "--detailed-exitcode", stdin=WEB).exit_code == 2
     cloud.ok("apply", "-f", "-", stdin=WEB)

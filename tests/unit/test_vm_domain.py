@@ -22,8 +22,15 @@ names = st.text(min_size=1, max_size=40).map(vm_spec.xml_text)
 paths = st.text("abc/ <&\"'é", min_size=1, max_size=20).map(lambda text: "/" + text)
 disks = st.builds(DiskSpec, uuids, paths, st.sampled_from(["qcow2", "raw"]), st.sampled_from(["vda", "vdb", "vdc"]))
 macs = st.integers(0, 2**24 - 1).map(lambda n: f"52:54:00:{n >> 16:02x}:{n >> 8 & 255:02x}:{n & 255:02x}")
+limits = st.tuples(*[st.none() | st.integers(1, 10**8)] * 2)
 nics = st.builds(
-    NicSpec, uuids, macs, st.just("zbr-0123456789"), st.just("zt-0123456789"), st.none() | st.integers(576, 9000)
+    NicSpec,
+    uuids,
+    macs,
+    st.just("zbr-0123456789"),
+    st.just("zt-0123456789"),
+    st.none() | st.integers(576, 9000),
+    limits=limits,
 )
 
 

@@ -45,6 +45,8 @@ def needs(cls: type[Resource]) -> set[str]:
     by_noun = {other.noun: other.__name__ for other in all_classes()}
     found = {by_noun[about.ref] for about in references(cls).values() if about.ref in by_noun}
     found |= {by_noun[given.ref] for given in cls.inputs.values() if given.ref in by_noun}
+    if cls.noun in ("vm", "nic"):
+        found |= {"SecurityGroup", "SecurityGroupRule"}
     if cls.noun == "vm":
         found |= {"L3Network", "IpRange", "DiskOffering", "PrimaryStorage", "Host"}
     if cls.noun == "nic":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from zctl.actions import peers
 from zctl.actions.absorb import absorb
 from zctl.actions.context import Context
+from zctl.errors import ZctlError
 from zctl.inventory import lease, outstanding
 from zctl.inventory.outstanding import EVERYTHING, Scope
 from zctl.inventory.snapshot import load
@@ -22,6 +24,7 @@ from zctl.run.values import Connection, HostResult, HostRun, Result
 if TYPE_CHECKING:
     from zctl.plan.snapshot import Snapshot
 
+NEWS = "news that came meanwhile"
 Patch = Callable[[HostState], HostState]
 
 
@@ -85,28 +88,64 @@ def converge(
     full: bool = False,
     patch: Patch | None = None,
     only: Scope | None = None,
+    hear: Collection[str] = (),
 ) -> Report:
     """Bring to the hosts whatever is outstanding there (`full`: everything). Waits for other zctl processes.
 
-    `only` is noted as outstanding first, and nothing else is looked at then.
+    `only` is noted as outstanding first, and nothing else is looked at then. The hosts `hear` only have to hear of what
+    happens: those that another process is at work on are left to that one, which looks for news when it ends.
 
     What fails stays outstanding and is tried again by the next run that reaches the host.
     """
     require_ansible()
     report = Report()
-    if not hosts:
+    if not (hosts or hear):
         return report
-    with lease.hold(context.inventory, sorted(hosts), purpose, context.config.lock_timeout, context.say, end_leftovers):
-        runs, waiting = prepare(context, hosts, full, patch, report, only)
-        if not runs:
-            return report
-        report.hosts = settled_hosts(context, runs) if full else {}
-        rest = [run for run in runs if run.connection.uuid not in report.hosts]
-        if rest:
-            report.hosts |= execute(rest, context.run_settings(), context.watch)
-        with context.inventory.write() as db:
-            absorb(db, report.hosts, waiting)
+    timeout = context.config.lock_timeout
+    with lease.hold(
+        context.inventory, sorted(hosts), purpose, timeout, context.say, end_leftovers, sorted({*hear} - {*hosts})
+    ) as held:
+        runs, waiting = prepare(context, held, full, patch, report, only)
+        if runs:
+            with context.inventory.read() as db:
+                before = peers.known(db, runs)
+            report.hosts = settled_hosts(context, runs) if full else {}
+            rest = [run for run in runs if run.connection.uuid not in report.hosts]
+            if rest:
+                report.hosts |= execute(rest, context.run_settings(), context.watch)
+            with context.inventory.write() as db:
+                absorb(db, report.hosts, waiting)
+                news = peers.note(db, runs, before)
+    if not runs:
+        return report
+    if news:
+        tell(context, "news of other hosts", only=news)
+    else:
+        came = late_news(context, {*held, *hear}, report)
+        if came and purpose != NEWS:
+            tell(context, NEWS, hear=came)
     return report
+
+
+def late_news(context: Context, hosts: set[str], report: Report) -> list[str]:
+    """The hosts that have news to hear which came while somebody was at work on them."""
+    with context.inventory.read() as db:
+        rows = [row for found in outstanding.load(db, sorted(hosts)).values() for row in found]
+    deaf = {*report.skipped, *(key for key, host in report.hosts.items() if not host.ok)}
+    return sorted({row.host_id for row in rows if outstanding.is_news(row.concerns)} - deaf)
+
+
+def tell(context: Context, purpose: str, *, only: Scope | None = None, hear: Collection[str] = ()) -> None:
+    """Let hosts hear of what happened elsewhere. One that is away hears of it when it is back."""
+    try:
+        found = converge(context, sorted(only or ()), purpose, only=only, hear=hear)
+    except ZctlError as error:  # it is noted as outstanding: the run that brought the news is not the worse for it
+        context.warn(f"other hosts have not heard of it yet: {error}; the next run tells them")
+        return
+    for result in found.hosts.values():
+        failed = next((f"{entry.name}: {entry.reason}" for entry in result.results if entry.result == "failed"), "")
+        if words := result.unreachable or result.failure or failed:
+            context.warn(f"host {result.host} has not heard of it yet: {words}")
 
 
 def settled_hosts(context: Context, runs: list[HostRun]) -> dict[str, HostResult]:
@@ -147,6 +186,10 @@ def prepare(
             continue
         if host.state == "Maintenance":
             report.skipped[key] = "the host is in maintenance; what was asked is done when it leaves (zctl host enable)"
+        elif (
+            not full and host.state == "Disconnected" and all(outstanding.is_news(row.concerns) for row in waiting[key])
+        ):
+            continue  # it hears of it with the run that brings it back
         elif run := plan_run(context, snapshot, host, waiting[key], patch):
             runs.append(run)
     return runs, waiting

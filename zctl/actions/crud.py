@@ -32,9 +32,14 @@ def scope_of(db: Session, rows: list[Resource]) -> Scope:
     scope: Scope = {}
     for row in rows:
         if row.noun == "host":
+            if getattr(row, "state", "") != "Connecting":  # nobody has heard of a new one, so they do when it is there
+                outstanding.collect_scope(snapshot, row, scope)
             scope |= outstanding.everything(row.id)
         elif outstanding.is_relevant(type(row)):
             outstanding.collect_scope(snapshot, row, scope)
+    for row in rows:
+        if row.version == 1 or row.renamed:
+            outstanding.collect_news(snapshot, row, scope)
     # A disk that leaves a VM is noted on that VM's host until it has let go: nobody else may have it before.
     for disk in (row for row in rows if row.noun == "volume"):
         for host in {getattr(row, "host_id", None) for row in rows if row.noun == "vm"}:
@@ -73,14 +78,15 @@ def update(
             if tags:
                 values = values | {"tags": store.merge_tags(db, row, tags)}
             changes, made = store.update(db, row, values, context.reason)
+            new = [part for part in made if part.version == 1]  # only these can be undone by deleting them
             touched = reaches_hosts(cls, changes)
             scope = scope_of(db, [row, *made]) if touched or made else {}
             if context.dry_run:
                 context.say(forecast("update", [row, *made], scope))
                 raise DryRun
             if scope:
-                job = jobs.begin(db, context, f"{cls.noun} update", [row], scope, undo=made)
-            changes |= {part.label: (None, "new") for part in made}
+                job = jobs.begin(db, context, f"{cls.noun} update", [row], scope, undo=new)
+            changes |= {part.label: (None, "new" if part in new else "changed") for part in made}
     except DryRun:
         return row, changes
     if job is not None:

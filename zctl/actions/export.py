@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from zctl.plan.snapshot import Snapshot
 
-PARTS_OF = {"nic": "vm", "volume": "vm", "ip-range": "l3-network"}
+PARTS_OF = {"nic": "vm", "volume": "vm", "ip-range": "l3-network", "security-group-rule": "security-group"}
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -79,6 +79,9 @@ def is_chosen(row: Any, chosen: dict[str, set[str]], owners: set[str], *, narrow
 
 def order_of(snapshot: Snapshot, row: Any) -> tuple[Any, ...]:
     """By name; a VM's cards and disks together, in their order."""
+    if row.noun == "security-group-rule":
+        group = snapshot.get(resource_class("security-group"), row.security_group_id)
+        return (group.name if group else "", row.priority)
     if row.noun not in ("nic", "volume"):
         return (row.name,)
     vm = snapshot.get(resource_class("vm"), row.vm_id)

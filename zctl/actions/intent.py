@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import IntegrityError
@@ -64,6 +64,7 @@ class Intent:
         self.made: dict[tuple[str, str], Resource] = {}
         self.documented: set[tuple[str, str]] = set()
         self.missing: set[str] = set()
+        self.waiting: set[str] = set()  # what is missing only until its host has been looked at
 
     def work_out(self, documents: list[Checked], everything: list[Checked] | None = None) -> None:
         """Carry the documents into the transaction, in their order, then what is pruned.
@@ -75,12 +76,24 @@ class Intent:
         if pruned and self.plan.changes:
             self.known = Known(self.db)
         for entry in documents:
+            self.begin_group(entry, documents)
             self.one(entry)
         if not pruned:
             self.db.flush()
             self.known = Known(self.db)
             self.prune(retry=True)
         outstanding.join(self.scope, scope_of(self.db, self.touched))
+
+    def begin_group(self, entry: Checked, documents: list[Checked]) -> None:
+        """Before the first security-group: make all new ones without rules, which may speak of each other."""
+        groups = [one for one in documents if one.cls.noun == "security-group"]
+        if not groups or entry is not groups[0]:
+            return
+        for one in groups:
+            if one.given.get("rules") and self.known.row(one.cls, one.given["name"]) is None:
+                values = {key: value for key, value in one.document.values.items() if key != "rules"}
+                given = {key: value for key, value in one.given.items() if key != "rules"}
+                self.one(replace(one, document=replace(one.document, values=values), given=given))
 
     def one(self, entry: Checked) -> None:
         """One document. What cannot be done is noted, and the transaction stays as it was before it."""
@@ -122,10 +135,11 @@ class Intent:
         place = entry.document.at(error.field)
         follows = isinstance(error, NotFound) and error.resource in self.missing
         label = f"{noun} {name}"
-        self.missing.add(label)
-        waits = any(f"{one.cls.noun} {one.given['name']}" == error.resource for one, _error in self.later)
-        if isinstance(error, NotYet) or (follows and waits):
+        brought = {label, *cards_of(entry)}
+        self.missing |= brought
+        if isinstance(error, NotYet) or (follows and error.resource in self.waiting):
             self.later.append((entry, error))
+            self.waiting |= brought
             why = "placed as soon as its host has been looked at"
             self.plan.changes.append(Change("later", noun, name, why=why, place=place))
             return
@@ -279,6 +293,12 @@ class Intent:
             if host is not None:
                 found[host.name] = in_order({word for words in uuids.values() for word in words.split(",") if word})
         return dict(sorted(found.items()))
+
+
+def cards_of(entry: Checked) -> set[str]:
+    """The network cards that come with a VM, which others may name."""
+    networks = (entry.given.get("networks") or []) if entry.cls is Vm else []
+    return {f"nic {entry.given['name']}-nic{number}" for number in range(len(networks))}
 
 
 def naming(entry: Checked, resource: str) -> str:

@@ -39,7 +39,7 @@ def begin(db: Session, context: Context, verb: str, targets: list[Resource], sco
         heartbeat_at=now(),
         reason=context.reason,
         targets=[{"kind": row.noun, "uuid": row.id, "name": row.name} for row in targets],
-        hosts={host: sorted(uuids) for host, uuids in scope.items()},
+        hosts={host: own_part(uuids) for host, uuids in scope.items()},
         undo=[{"kind": row.noun, "uuid": row.id} for row in undo],
     )
     job.name = f"{verb.replace(' ', '-')}-{job.id[:8]}"
@@ -48,14 +48,21 @@ def begin(db: Session, context: Context, verb: str, targets: list[Resource], sco
     return job
 
 
+def own_part(uuids: dict[str, str]) -> list[str]:
+    """What a job has to bring to a host. Nothing is left of one that only has to hear of it."""
+    return sorted(key for key, concerns in uuids.items() if not outstanding.is_news(concerns))
+
+
 def carry_out(context: Context, job: Job, patch: Patch | None = None) -> Report:
     """Bring a job to the hosts and end it. Raises HostError with the first cause when a part of it failed.
 
     What the job made is undone when it says so; deletions that a host cannot hear of yet wait for it.
     """
     try:
-        report = converge(context, sorted(job.hosts), job.verb, patch=patch)
+        own = sorted(host for host, uuids in job.hosts.items() if uuids)
+        report = converge(context, own, job.verb, patch=patch, hear=sorted({*job.hosts} - {*own}))
         problems = list(find_problems(report, job))
+        tell_of_deaf(context, report, job)
     except ZctlError as error:
         end(context, job, "Failed", str(error))
         undo(context, job)
@@ -81,12 +88,28 @@ def carry_out(context: Context, job: Job, patch: Patch | None = None) -> Report:
 def find_problems(report: Report, job: Job) -> list[tuple[str, Result | str]]:
     """(host name, cause) for each host on which this job's own part is not done."""
     found: list[tuple[str, Result | str]] = []
+    apart = bystanders(job)
     for host, uuids in job.hosts.items():
-        problem = report.problem(host, set(uuids))
-        if problem is not None:
+        problem = report.problem(host, set(uuids)) if uuids else None
+        if problem is not None and not (host in apart and isinstance(problem, str)):
             name = report.hosts[host].host if host in report.hosts else host[:8]
             found.append((name, problem))
     return found
+
+
+def bystanders(job: Job) -> set[str]:
+    """The hosts that only hear of what the job makes elsewhere, such as the way out of a new card's network."""
+    made = {entry["uuid"] for entry in job.undo}
+    places = {host for host, uuids in job.hosts.items() if made.intersection(uuids)}
+    return set(job.hosts) - places if places else {host for host, uuids in job.hosts.items() if not uuids}
+
+
+def tell_of_deaf(context: Context, report: Report, job: Job) -> None:
+    """Warn of hosts that only had to hear of what this job did, and did not."""
+    for host in sorted(bystanders(job)):
+        if isinstance(words := report.problem(host, set(job.hosts[host])), str):
+            name = report.hosts[host].host if host in report.hosts else host[:8]
+            context.warn(f"host {name} has not heard of it yet and does when it is back: {words}")
 
 
 def first_error(problems: list[tuple[str, Result | str]]) -> HostError:

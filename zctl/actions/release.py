@@ -41,7 +41,8 @@ def release(context: Context, hosts: list[str], storages: list[str]) -> None:
             vm=VmState(purge=domains),
             storage=StorageState(purge=files),
         )
-        steps = (*((EARLY_REMOVAL,) if domains else ()), *(("storage",) if files else ()), "network", "l3_services")
+        first = (*((EARLY_REMOVAL,) if domains else ()), *(("storage",) if files else ()))
+        steps = (*first, "network", "l3_services", "metadata", "security", "eip")
         runs.append(HostRun(connection_of(context, host), state.model_dump(), None, steps))
     if not runs:
         return

@@ -14,7 +14,7 @@ from zctl.errors import Misuse, ZctlError
 app = typer.Typer(name="lab", help=__doc__, no_args_is_help=True, add_completion=False)
 
 Name = Annotated[str, typer.Option("--name", help="Which lab; several can exist side by side.")]
-Host = Annotated[str, typer.Argument(help="The host's name: h1, h2, ...", metavar="HOST")]
+Host = Annotated[str, typer.Argument(help="The host's name: h1, h2, ..., k1, ...", metavar="HOST")]
 Output = Annotated[str, typer.Option("-o", "--output", help="table, json or yaml.")]
 
 
@@ -27,6 +27,12 @@ def say(line: str) -> None:
 def up(
     name: Name = "lab",
     hosts: Annotated[int, typer.Option("--hosts", help="How many hosts it shall have at least.")] = 3,
+    full_kernel: Annotated[
+        int,
+        typer.Option(
+            "--full-kernel", help="How many more hosts it shall have that are slow machines with a kernel of their own."
+        ),
+    ] = 0,
     bare: Annotated[
         bool, typer.Option("--bare", help="Hosts with Python and sshd only, to test installation.")
     ] = False,
@@ -34,8 +40,16 @@ def up(
     """Bring a lab up, or back up: missing hosts are added, hosts that are off are switched on."""
     from zctl.lab.lab import Lab
 
-    lab = Lab.up(name, hosts, bare=bare, say=say)
+    lab = Lab.up(name, hosts, bare=bare, full_kernel=full_kernel, say=say)
     say(f"{name} is up: {', '.join(f'{host.name} {host.address}' for host in lab.hosts)}")
+
+
+@app.command("cloud-image")
+def cloud_image() -> None:
+    """Build the guest image with cloud-init, unless it is there, and print its path."""
+    from zctl.lab.guest_image import cloud_guest_image
+
+    print(cloud_guest_image(say).qcow2)
 
 
 @app.command()

@@ -17,8 +17,10 @@ COMMANDS = {
     "apply": "Create, change and remove resources as manifests say.",
     "converge": "Bring hosts to what the inventory wants.",
     "export": "Write the inventory as manifests.",
+    "graph": "Draw zones, hosts, networks, VMs and what leads to them.",
     "init": "Make the inventory, or bring its schema up to date.",
     "lab": "Throwaway real hosts for trying zctl and for tests.",
+    "net": "Look into networks: by real packets, or by following one.",
     "plan": "Say what an apply would change, or how hosts differ from the inventory.",
     "refresh": "Read the state of VMs back from the hosts.",
     "render": "Write what a run would do as a folder for ansible-playbook.",
@@ -29,7 +31,9 @@ MODULES = {
     "apply": "zctl.cli.manifests",
     "converge": "zctl.cli.drift",
     "export": "zctl.cli.manifests",
+    "graph": "zctl.cli.graph",
     "lab": "zctl.cli.lab",
+    "net": "zctl.cli.net",
     "plan": "zctl.cli.manifests",
 }
 

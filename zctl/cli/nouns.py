@@ -35,9 +35,8 @@ def noun_app(noun: str) -> typer.Typer:
     special = import_module(module_name) if find_spec(module_name) else None
     if not cls.read_only:
         creator = getattr(special, "create", create)
-        add_command(
-            app, "create", bound(creator, cls), create_parameters(cls), mutating=True, help=f"Make a new {noun}."
-        )
+        parameters = [*create_parameters(cls), *getattr(special, "CREATE_OPTIONS", [])]
+        add_command(app, "create", bound(creator, cls), parameters, mutating=True, help=f"Make a new {noun}.")
     add_command(app, "list", bound(list_rows, cls), [], listing=True, help=f"List every {noun}.")
     add_command(app, "show", bound(show, cls), [name_parameter(cls)], help=f"Show all there is to know of one {noun}.")
     if not cls.read_only:
@@ -137,7 +136,7 @@ def field_parameters(cls: type[Resource], purpose: Any) -> list[Parameter]:
 def field_parameter(cls: type[Resource], public: str, field: str, about: Attr, purpose: str) -> Parameter:
     """The option of one field. Values are checked by the declaration, so that all mistakes sound alike."""
     info = cls.model_fields[field]
-    annotation, name = info.annotation, "--" + public.replace("_", "-")
+    annotation, name = info.annotation, about.option or "--" + public.replace("_", "-")
     required = purpose == "create" and is_required(cls, public)
     words = sentence(about.help) + (" Required." if required else "")
     more: dict[str, Any] = {"help": words, "show_default": False}

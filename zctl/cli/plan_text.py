@@ -15,6 +15,9 @@ PARTS = {
     "network": "networks",
     "storage": "disks",
     "l3_services": "leases",
+    "metadata": "metadata",
+    "security": "filters",
+    "eip": "public addresses",
     "vm": "VMs",
 }
 

@@ -14,7 +14,11 @@ STEPS = {
     "storage": "storage and volumes",
     "network": "networks",
     "l3_services": "DHCP",
+    "metadata": "metadata",
+    "security": "packet filters",
     "look": "comparing",
+    "net_check": "sending and hearing probes",
+    "net_facts": "looking at its networks",
     "guests": "disks, leases and virtual machines",
     "unreachable": "does not answer",
 }

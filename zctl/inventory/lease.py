@@ -7,7 +7,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
@@ -100,9 +100,11 @@ def hold(
     timeout: float,
     waiting: Callable[[str], None],
     bury: Callable[[str], object] = str,
-) -> Iterator[None]:
+    free: Collection[str] = (),
+) -> Iterator[list[str]]:
     """Hold the leases of hosts, waiting for others to finish. Raises Conflict when that takes over `timeout` seconds.
 
+    Those of the hosts `free` are held too as far as nobody else has them; yields the hosts that are held.
     `bury` is called with the owner of a lease that is taken over because its process is dead.
     """
     deadline = time.monotonic() + timeout
@@ -115,11 +117,12 @@ def hold(
             waiting(f"waiting for {who}")
             told = True
         time.sleep(POLL_SECONDS)
+    hosts = [*hosts, *(host for host in free if try_take(inventory, [host], purpose, bury) is None)]
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(inventory, hosts, stop), daemon=True)
     beat.start()
     try:
-        yield
+        yield hosts
     finally:
         stop.set()
         beat.join()

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from zctl.plan.snapshot import Snapshot
 
 EVERYTHING = "*"
+NEWS = "news"
+"""Beside the concerns of what a host only has to hear of: that it cannot be told is no failure of a job"""
 Scope = dict[str, dict[str, str]]
 """host id -> uuid -> the concerns that look after it, joined by commas"""
 
@@ -27,13 +29,34 @@ def collect_scope(snapshot: Snapshot, row: Resource, scope: Scope) -> None:
     for host, uuids in row.scope(snapshot).items():
         for key in uuids:
             cls = type(row) if key == row.id else snapshot.class_of(key)
-            note(scope, host, key, cls.concerns if cls else ())
+            note(scope, host, key, () if cls is None else cls.concerns if cls is type(row) else row.touched(cls))
+
+
+def collect_news(snapshot: Snapshot, row: Resource, scope: Scope) -> None:
+    """Add the hosts that only have to hear that a row has come, gone or been renamed."""
+    for host, uuids in row.news(snapshot).items():
+        for key in uuids:
+            if key not in scope.get(host, {}):
+                note(scope, host, key, ("l3_services", NEWS))
+
+
+def is_news(concerns: str) -> bool:
+    """Whether a host only has to hear of it."""
+    return NEWS in concerns.split(",")
 
 
 def note(scope: Scope, host: str, key: str, concerns: tuple[str, ...]) -> None:
     """Add one uuid to a scope."""
     entry = scope.setdefault(host, {})
-    entry[key] = ",".join(sorted({*filter(None, entry.get(key, "").split(",")), *concerns}))
+    entry[key] = joined(entry.get(key, ""), ",".join(concerns))
+
+
+def joined(one: str, other: str) -> str:
+    """The concerns of both. What a host has to do is no mere news, though it is that too."""
+    words = {*filter(None, one.split(",")), *filter(None, other.split(","))}
+    if any(concerns and not is_news(concerns) for concerns in (one, other)):
+        words.discard(NEWS)
+    return ",".join(sorted(words))
 
 
 def join(scope: Scope, more: Scope) -> None:
@@ -54,9 +77,7 @@ def store(db: Session, scope: Scope) -> None:
         present = {row.uuid: row for row in db.scalars(select(Outstanding).where(col(Outstanding.host_id) == host))}
         for key, concerns in uuids.items():
             row = present.get(key) or Outstanding(host_id=host, uuid=key)
-            row.concerns = ",".join(
-                sorted({*filter(None, row.concerns.split(",")), *filter(None, concerns.split(","))})
-            )
+            row.concerns = joined(row.concerns, concerns)
             row.token = str(uuid.uuid4())
             db.add(row)
 

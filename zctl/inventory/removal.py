@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from zctl.errors import Refused
-from zctl.inventory.outstanding import Scope, collect_scope, note
+from zctl.inventory.outstanding import Scope, collect_news, collect_scope, note
 from zctl.inventory.store import drop_tags, record
 from zctl.plan.fragments import Tombstone
 from zctl.resources.base import Resource, references
@@ -33,6 +33,7 @@ class Removal:
 def work_out(db: Session, roots: list[Resource], cascade: bool) -> Removal:
     """Find everything that hangs on the rows. Raises Refused naming what is in the way."""
     removal, seen = Removal(), set[str]()
+    db.info["going"] = {root.id for root in roots}  # for check_delete: who goes too does not object
 
     def visit(row: Resource, is_root: bool) -> None:
         if row.id in seen:
@@ -58,11 +59,28 @@ def work_out(db: Session, roots: list[Resource], cascade: bool) -> Removal:
         if is_root and not goes_with_another(row, roots):
             row.check_delete(db)
         removal.rows.append(row)
+        for companion in row.companions(db):
+            visit(companion, False)
 
     for root in roots:
         visit(root, True)
+    children_first(removal.rows)
     removal.detached = [(row, name) for row, name in removal.detached if row.id not in seen]
     return removal
+
+
+def children_first(rows: list[Resource]) -> None:
+    """Put what others of the rows refer to behind them: a companion may be shared with a row that was found later."""
+    places = {row.id: float(place) for place, row in enumerate(rows)}
+    changed = True
+    while changed:
+        changed = False
+        for row in rows:
+            for name in references(type(row)):
+                target = getattr(row, name)
+                if target in places and target != row.id and places[target] <= places[row.id]:
+                    places[target], changed = places[row.id] + 0.001, True
+    rows.sort(key=lambda row: places[row.id])
 
 
 def goes_with_another(row: Resource, roots: list[Resource]) -> bool:
@@ -82,6 +100,8 @@ def delete(db: Session, removal: Removal, snapshot: Snapshot, reason: str | None
             f"{grave.host}/{grave.concern}/{grave.entry.get('path') or grave.entry['uuid']}": grave
             for grave in row.purge(snapshot)
         }
+    for row in removal.rows:
+        collect_news(snapshot, row, scope)
     for row, name in removal.detached:
         collect_scope(snapshot, row, scope)
         setattr(row, name, None)
@@ -91,6 +111,8 @@ def delete(db: Session, removal: Removal, snapshot: Snapshot, reason: str | None
         record(db, row, "deleted", reason)
         db.delete(row)
         db.flush()
+    for row in removal.rows:
+        row.deleted(db)
     drop_tags(db, list(going))
     for grave in graves.values():
         if grave.host in going:

@@ -107,7 +107,11 @@ def update(
         for field in changed:
             setattr(row, field, columns[field])
         parts = row.revise(db, inputs, changed, set(columns))
-        differences = {public_name(f): (old, getattr(row, f)) for f, old in before.items() if getattr(row, f) != old}
+        differences = {
+            public_name(f): (tellable(cls, f, old), tellable(cls, f, getattr(row, f)))
+            for f, old in before.items()
+            if getattr(row, f) != old
+        }
         if differences:
             row.check(db)
     made = store_parts(db, parts)
@@ -124,6 +128,11 @@ def update(
             reason,
         )
     return differences | tag_changes, made
+
+
+def tellable(cls: type[Resource], field: str, value: Any) -> Any:
+    """A field's value as it may be shown and logged."""
+    return cls.opaque_words(field, value) if attrs(cls)[field].opaque and value is not None else value
 
 
 def store_parts(db: Session, parts: list[Resource]) -> list[Resource]:

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 ALL_LABS = IPv4Network("198.18.0.0/15")
 INDEXES = 32
 MAX_HOSTS = 99
+FULL_KERNEL = 100  # hosts with a kernel of their own are numbered from here on: k1 is number 101
 FIRST_HOST = 11
 BLOCK = 4096
 DATA_OFFSET = 2048
@@ -44,7 +45,7 @@ class Plan:
         return self.data.network_address + 1
 
     def address(self, number: int) -> IPv4Address:
-        """Management address of host `number`, counted from 1."""
+        """Management address of host `number`, counted from 1, or from 101 for k1."""
         return self.management.network_address + FIRST_HOST + number - 1
 
     # Interface names have at most 15 characters; all begin with zlab, which is how strays are recognized.
@@ -62,6 +63,10 @@ class Plan:
     def data_port(self, number: int) -> str:
         return f"zlab{self.index}d{number}"
 
+    def mac(self, number: int, cable: int) -> str:
+        """The address of a NIC of a host with a kernel of its own; cable 0 is management, 1 data."""
+        return f"02:6c:{self.index:02x}:{cable:02x}:00:{number:02x}"
+
     @property
     def table(self) -> str:
         """Name of the nftables table (family ip)."""
@@ -69,13 +74,13 @@ class Plan:
 
 
 def host_name(number: int) -> str:
-    return f"h{number}"
+    return f"k{number - FULL_KERNEL}" if number > FULL_KERNEL else f"h{number}"
 
 
 def host_number(name: str) -> int | None:
-    """3 for 'h3'; None for what is not a lab host's name."""
-    match = re.fullmatch(r"h([1-9][0-9]?)", name)
-    return int(match[1]) if match else None
+    """3 for 'h3', 103 for 'k3'; None for what is not a lab host's name."""
+    match = re.fullmatch(r"([hk])([1-9][0-9]?)", name)
+    return int(match[2]) + (FULL_KERNEL if match[1] == "k" else 0) if match else None
 
 
 def free_index(taken: set[int]) -> int | None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zctl.lab.addresses import Plan, host_name
+from zctl.lab.addresses import FULL_KERNEL, Plan, host_name
 from zctl.lab.build import resolv_conf
+from zctl.lab.full_kernel import KernelImage, KernelPower, link_file, make_disk
 from zctl.lab.machine import mark
 from zctl.lab.paths import read_json, write_json
 from zctl.lab.power import Power, is_on, switch_off, switch_on
@@ -27,6 +28,9 @@ Gateway={gateway}
 LinkLocalAddressing=no
 IPv6AcceptRA=no
 """
+
+
+NO_SHARED = "[Unit]\nConditionPathExists=/run/zctl-lab/shared\n"
 
 
 @dataclass(frozen=True)
@@ -58,19 +62,37 @@ class LabHost:
         return self.folder / "root"
 
     @property
+    def has_own_kernel(self) -> bool:
+        """Whether it is a QEMU machine, not a container."""
+        return self.number > FULL_KERNEL
+
+    @property
+    def image(self) -> KernelImage:
+        """What the disk of a host with a kernel of its own began with."""
+        known = read_json(self.folder / "host.json") or {}
+        return KernelImage(Path(known.get("image", "")))
+
+    @property
     def power(self) -> Power:
-        return Power(
-            title=f"{self.lab}/{self.name}",
-            folder=self.folder,
-            mark=mark(self.lab),
-            unit=f"zctl-lab-{self.lab}-{self.name}",
-            management_port=self.plan.management_port(self.number),
-            management_bridge=self.plan.management_bridge,
-            data_port=self.plan.data_port(self.number),
-            data_bridge=self.plan.data_bridge,
-            hostname=self.name,
-            shared=self.folder.parent.parent / "shared",
-        )
+        values: dict[str, Any] = {
+            "title": f"{self.lab}/{self.name}",
+            "folder": self.folder,
+            "mark": mark(self.lab),
+            "unit": f"zctl-lab-{self.lab}-{self.name}",
+            "management_port": self.plan.management_port(self.number),
+            "management_bridge": self.plan.management_bridge,
+            "data_port": self.plan.data_port(self.number),
+            "data_bridge": self.plan.data_bridge,
+            "hostname": self.name,
+            "shared": self.folder.parent.parent / "shared",
+        }
+        if not self.has_own_kernel:
+            return Power(**values)
+        macs: dict[str, Any] = {
+            "management_mac": self.plan.mac(self.number, 0),
+            "data_mac": self.plan.mac(self.number, 1),
+        }
+        return KernelPower(**values, **macs, image=self.image)
 
     @property
     def is_on(self) -> bool:
@@ -91,7 +113,7 @@ class LabHost:
         except OSError:
             return False
 
-    def prepare(self, ssh_key: Path) -> None:
+    def prepare(self, ssh_key: Path, image: KernelImage | None = None) -> None:
         """Write what makes this host different from the base tree. A half-written host is begun again."""
         if (self.folder / "host.json").is_file():
             return
@@ -116,7 +138,14 @@ class LabHost:
         host_key.parent.mkdir()
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"root@{self.name}", "-f", host_key])
         public = " ".join(Path(f"{host_key}.pub").read_text().split()[:2])
-        write_json(self.folder / "host.json", {"name": self.name, "number": self.number, "host_key": public})
+        known = {"name": self.name, "number": self.number, "host_key": public}
+        if image is not None:
+            known["image"] = str(image.folder)
+            for name, cable in (("host0", 0), ("data0", 1)):
+                self._write(f"etc/systemd/network/10-{name}.link", link_file(name, self.plan.mac(self.number, cable)))
+            # The lab's shared folder reaches containers only.
+            self._write("etc/systemd/system/srv-shared.mount.d/lab.conf", NO_SHARED)
+        write_json(self.folder / "host.json", known)
 
     def _write(self, name: str, text: str, mode: int = 0o644) -> None:
         path = self.folder / "upper" / name
@@ -128,7 +157,10 @@ class LabHost:
         """Mount the root file system if it is not, and switch the host on if it is off; does not wait."""
         if self.is_on:
             return
-        if not self.root.is_mount():
+        power = self.power
+        if isinstance(power, KernelPower):
+            make_disk(power.image, power, self.folder / "upper")
+        elif not self.root.is_mount():
             layers = f"lowerdir={base},upperdir={self.folder / 'upper'},workdir={self.folder / 'work'}"
             try:
                 run(["mount", "-t", "overlay", "zctl-lab", "-o", layers, self.root])
@@ -138,8 +170,8 @@ class LabHost:
                     resource=self.power.title,
                     remedy="set ZCTL_LAB_STATE to a folder on ext4, xfs, btrfs or tmpfs",
                 ) from error
-        self.power.script.write_text(self.power.script_text())
-        switch_on(self.power)
+        power.script.write_text(power.script_text())
+        switch_on(power)
 
     def stop(self) -> None:
         """Pull the plug. What was written to the host's disk stays."""
@@ -171,5 +203,6 @@ class LabHost:
             "state": self.state,
             "management_nic": "host0",
             "data_nic": "data0",
-            "root": str(self.root),
+            "kernel": "own" if self.has_own_kernel else "machine",
+            "root": None if self.has_own_kernel else str(self.root),
         }

@@ -12,14 +12,16 @@ from typing import Any
 
 from zctl.errors import Misuse, NotFound, Refused, did_you_mean
 from zctl.lab import machine
-from zctl.lab.addresses import MAX_HOSTS, NAME, Plan, free_index, host_number
+from zctl.lab.addresses import FULL_KERNEL, MAX_HOSTS, NAME, Plan, free_index, host_name, host_number
 from zctl.lab.build import base_tree
+from zctl.lab.full_kernel import kernel_image
 from zctl.lab.guest_image import cached_guest, guest_image
 from zctl.lab.host import LabHost
 from zctl.lab.paths import lab_dir, labs_dir, machine_lock, read_json, write_file, write_json
 from zctl.lab.shell import LabError, Say, environment, run
 
 BOOT_PATIENCE = 180.0
+SLOWNESS = 3  # how much longer a host with a kernel of its own may take, on a busy machine
 SSH_OPTIONS = """\
 Host *
     User root
@@ -94,23 +96,28 @@ class Lab:
         raise NotFound(f"lab {self.name} has no such host", resource=f"host {name}", remedy=f"it has: {known}")
 
     def _host(self, number: int) -> LabHost:
-        folder = self.folder / "hosts" / f"h{number}"
+        folder = self.folder / "hosts" / host_name(number)
         return LabHost(lab=self.name, folder=folder, plan=self.plan, number=number)
 
     # --- up ----------------------------------------------------------------------------------------------------
     @classmethod
-    def up(cls, name: str = "lab", hosts: int = 3, *, bare: bool = False, say: Say = silent) -> Lab:
+    def up(
+        cls, name: str = "lab", hosts: int = 3, *, bare: bool = False, full_kernel: int = 0, say: Say = silent
+    ) -> Lab:
         """Bring the lab to at least this number of hosts, all running; what is there already stays.
+
+        `full_kernel` is the number of hosts that are machines with a kernel of their own, k1 and on.
 
         Raises LabError when the machine cannot carry it, Refused when the lab is of the other kind (bare or not).
         """
         if not NAME.fullmatch(name):
             raise Misuse(f"'{name}' cannot name a lab", remedy="use up to 31 of a-z, 0-9 and -, a letter first")
-        if not 1 <= hosts <= MAX_HOSTS:
-            raise Misuse(f"a lab has 1 to {MAX_HOSTS} hosts, not {hosts}")
+        if hosts + full_kernel < 1 or not (0 <= hosts <= MAX_HOSTS and 0 <= full_kernel <= MAX_HOSTS):
+            wrong = f"{hosts} and {full_kernel}" if full_kernel else str(hosts)
+            raise Misuse(f"a lab has 1 to {MAX_HOSTS} hosts of each kind, not {wrong}")
         machine.check_machine()
         with machine_lock(say):
-            machine.install_missing(say)
+            machine.install_missing(say, full_kernel=bool(full_kernel))
             lab = cls._open_or_make(name, bare=bare, say=say)
             guest_image(say)
             lab._keys()
@@ -118,6 +125,9 @@ class Lab:
             machine.network_up(name, lab.plan, say)
             for number in range(1, hosts + 1):
                 lab._host(number).prepare(lab.ssh_key)
+            image = kernel_image(lab.base, say) if full_kernel else None
+            for number in range(FULL_KERNEL + 1, FULL_KERNEL + full_kernel + 1):
+                lab._host(number).prepare(lab.ssh_key, image)
             lab._write_known_hosts()
             dark = [host for host in lab.hosts if not host.is_on]
             if dark:
@@ -174,13 +184,14 @@ class Lab:
 
     def wait(self, hosts: Sequence[LabHost], patience: float = BOOT_PATIENCE) -> None:
         """Return when SSH answers on all these hosts. Raises LabError, with what its console said, when one ends."""
-        deadline = time.monotonic() + patience
         waiting = list(hosts)
+        slow = any(host.has_own_kernel for host in hosts)
+        deadline = time.monotonic() + patience * (SLOWNESS if slow else 1)
         while waiting := [host for host in waiting if not host.ssh_answers()]:
             dead = next((host for host in waiting if not host.is_on), None)
             if dead or time.monotonic() > deadline:
                 bad = dead or waiting[0]
-                what = "it ended while booting" if dead else f"SSH did not answer within {patience:g} seconds"
+                what = "it ended while booting" if dead else "SSH did not answer in time"
                 raise LabError(f"{what}: {bad.last_words()}", resource=f"lab host {bad.power.title}")
             time.sleep(0.1)
 

@@ -25,6 +25,12 @@ NEEDED = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
 }
+NEEDED_FULL_KERNEL = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "mkfs.ext4": "e2fsprogs",
+    "cpio": "cpio",
+}
 FILES_NEEDED = {
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
@@ -44,9 +50,10 @@ def check_machine() -> None:
         raise LabError("this kernel has no overlay file system", remedy="modprobe overlay")
 
 
-def install_missing(say: Say) -> None:
+def install_missing(say: Say, *, full_kernel: bool = False) -> None:
     """Install the packages whose programs are missing, and no others."""
-    missing = {package for program, package in NEEDED.items() if not shutil.which(program, path=PATH)}
+    needed = NEEDED | (NEEDED_FULL_KERNEL if full_kernel else {})
+    missing = {package for program, package in needed.items() if not shutil.which(program, path=PATH)}
     missing |= {package for file, package in FILES_NEEDED.items() if not Path(file).exists()}
     if not missing:
         return

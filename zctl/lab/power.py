@@ -32,8 +32,8 @@ plug() {{ # port bridge
     done
 }}
 power() {{
-    plug {management_port} {management_bridge} & plug {data_port} {data_bridge} &
-    {exec_prefix} systemd-nspawn {arguments}
+    {preparation}plug {management_port} {management_bridge} & plug {data_port} {data_bridge} &
+    {command}
 }}
 if [ "$1" = once ]; then power; exit $?; fi
 # A control group of its own: hosts that share one could end each other's services.
@@ -74,12 +74,24 @@ class Power:
     def group(self) -> str:
         return f"zctl-lab/{self.unit}"
 
-    def script_text(self) -> str:
+    @property
+    def marker(self) -> str:
+        """The word by which the host's own process is found."""
+        return f"--directory={self.root}"
+
+    @property
+    def preparation(self) -> str:
+        """What the supervisor does before it plugs in the cables."""
+        return ""
+
+    @property
+    def command(self) -> str:
+        """What the supervisor runs."""
         arguments = [
             "--quiet",
             "--register=no",
             "--keep-unit",
-            f"--directory={self.root}",
+            self.marker,
             f"--machine={self.unit}",
             f"--hostname={self.hostname}",
             f"--network-veth-extra={self.management_port}:host0",
@@ -95,6 +107,10 @@ class Power:
         ]
         if Path("/dev/fuse").exists():
             arguments.insert(-1, "--bind=/dev/fuse")
+        return " ".join(filter(None, [cgroup_choice(), "systemd-nspawn", *arguments]))
+
+    def script_text(self) -> str:
+        """The supervisor."""
         return SCRIPT.format(
             title=self.title,
             mark=self.mark,
@@ -102,8 +118,8 @@ class Power:
             management_bridge=self.management_bridge,
             data_port=self.data_port,
             data_bridge=self.data_bridge,
-            exec_prefix=cgroup_choice(),
-            arguments=" ".join(arguments),
+            preparation=self.preparation,
+            command=self.command,
             group=self.group,
             reboot_code=REBOOT_CODE,
         )
@@ -127,8 +143,8 @@ def systemd_runs() -> bool:
 
 
 def processes(power: Power) -> list[int]:
-    """The supervisor and the nspawn of this host, supervisor first."""
-    wanted = (str(power.script), f"--directory={power.root}")
+    """The supervisor and the nspawn or QEMU of this host, supervisor first."""
+    wanted = (str(power.script), power.marker)
     found: dict[str, list[int]] = {word: [] for word in wanted}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():

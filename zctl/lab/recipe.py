@@ -20,12 +20,14 @@ FULL_PACKAGES = (
     "curl",
     "dnsmasq-base",
     "ebtables",
+    "haproxy",
     "iputils-arping",
     "iputils-ping",
     "libvirt-clients",
     "libvirt-daemon-driver-qemu",
     "libvirt-daemon-system",
     "nftables",
+    "nginx-light",
     "python3-apt",
     "python3-libvirt",
     "python3-lxml",
@@ -86,7 +88,9 @@ class Recipe:
 
 
 def recipe(*, bare: bool) -> Recipe:
-    return Recipe(bare=bare, extra=() if bare else FULL_PACKAGES)
+    # nginx and haproxy are there for what zctl runs in namespaces; their own services are for the whole host.
+    masked = (*MASKED_UNITS, "nginx.service", "haproxy.service")
+    return Recipe(bare=True) if bare else Recipe(bare=False, extra=FULL_PACKAGES, masked=masked)
 
 
 def digest(value: object) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from zctl.plan.fragments import Fragment, merge
 from zctl.plan.hoststate import CONCERNS, HostState, KvmHost, Named, NetworkState, Part, PurgedFile
+from zctl.plan.hoststate_security import SecurityState
 from zctl.plan.snapshot import Snapshot
 
 
@@ -37,7 +38,11 @@ def host_state(snapshot: Snapshot, host: HostRow) -> HostState:
         made = PurgedFile(**entry) if concern == "storage" else Named(**entry)
         fragments.append(Fragment(concern, "purge", made))
     settings: dict[str, Part] = {
-        "kvm_host": KvmHost(virt_type=host.virt_type),
+        "kvm_host": KvmHost(
+            virt_type=host.virt_type,
+            metadata=any(f.concern == "metadata" for f in fragments),
+            balancers=any(getattr(f.value, "balancers", None) for f in fragments),
+        ),
         "network": NetworkState(management_address=ip_of(host.address)),
     }
     return merge(snapshot.inventory, Named(uuid=host.id, name=host.name), settings, fragments)
@@ -62,9 +67,18 @@ def restrict(state: HostState, scope: set[str]) -> HostState:
     needed = {entry.storage for entry in (*volumes, *images, *purge)} | scope
     networks = []
     for network in state.l3_services.l3_networks:
-        leases = within(list(network.leases))
-        if leases or network.uuid in scope:
-            networks.append(network.model_copy(update={"leases": leases}))
+        leases, names = within(list(network.leases)), network.names
+        if network.uuid not in scope:
+            names = {key: names[key] for key in scope if key in names}
+        if leases or names or network.uuid in scope:
+            networks.append(network.model_copy(update={"leases": leases, "names": names}))
+    routers = []
+    for router in state.eip.routers:
+        parts = {key: within(getattr(router, key)) for key in ("eips", "snats", "exits", "forwards", "balancers")}
+        if any(parts.values()):
+            routers.append(router.model_copy(update=parts))
+    cards = within(state.metadata.nics)
+    told = {nic.l3_network for nic in cards} | scope
     return state.model_copy(
         update={
             "storage": storage.model_copy(
@@ -77,9 +91,22 @@ def restrict(state: HostState, scope: set[str]) -> HostState:
             ),
             "network": state.network.model_copy(update={"l2_networks": within(state.network.l2_networks)}),
             "l3_services": state.l3_services.model_copy(update={"l3_networks": networks}),
+            "eip": state.eip.model_copy(update={"routers": routers}),
+            "security": restrict_security(state.security, scope),
+            "metadata": state.metadata.model_copy(
+                update={"l3_networks": [n for n in state.metadata.l3_networks if n.uuid in told], "nics": cards}
+            ),
             "vm": state.vm.model_copy(update={"vms": within(state.vm.vms), "purge": within(state.vm.purge)}),
         }
     )
+
+
+def restrict_security(state: SecurityState, scope: set[str]) -> SecurityState:
+    """The cards in scope, and the groups in scope or needed to know what those cards' groups mean."""
+    nics = [nic for nic in state.nics if nic.uuid in scope]
+    needed = {key for nic in nics for key in nic.groups} | scope
+    needed |= {rule.group for group in state.groups if group.uuid in needed for rule in group.rules if rule.group}
+    return SecurityState(nics=nics, groups=[group for group in state.groups if group.uuid in needed])
 
 
 def in_order(concerns: Iterable[str]) -> list[str]:

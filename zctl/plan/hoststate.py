@@ -9,29 +9,24 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from zctl.plan.hoststate_balancer import Balancer
+from zctl.plan.hoststate_base import Named, Part
+from zctl.plan.hoststate_metadata import MetadataState
+from zctl.plan.hoststate_security import SecurityState
+
+__all__ = ["Named", "Part"]  # others take these from here, beside what is declared below
 SCHEMA_VERSION = 1
-CONCERNS = ("kvm_host", "storage", "network", "l3_services", "vm")
-
-
-class Part(BaseModel):
-    """A value of the host state: unknown keys are refused, so that a misspelt one cannot be ignored."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Named(Part):
-    """Something with an identity in the inventory."""
-
-    uuid: str
-    name: str
+CONCERNS = ("kvm_host", "storage", "network", "l3_services", "metadata", "security", "vm", "eip")
 
 
 class KvmHost(Part):
     """What the machine itself must be: packages, libvirt, the kernel settings that the network needs."""
 
     virt_type: Literal["auto", "kvm", "qemu"] = "auto"
+    metadata: bool = Field(default=False, description="whether a metadata service runs here, which needs nginx")
+    balancers: bool = Field(default=False, description="whether load balancers run here, which need haproxy")
 
 
 class Storage(Named):
@@ -82,16 +77,18 @@ class StorageState(Part):
 class L2Network(Named):
     """A bridge and its way out of the host."""
 
-    kind: Literal["no-vlan", "vxlan"]
+    kind: Literal["no-vlan", "vlan", "vxlan"]
     bridge: str
     interface: str | None = Field(
         default=None,
-        description="no-vlan: the NIC that becomes a port of the bridge. vxlan: the NIC that carries the tunnel"
-        " (none: the one that holds the host's management address)",
+        description="no-vlan: the NIC that becomes a port of the bridge. vlan: the NIC that carries it. vxlan: the NIC"
+        " that carries the tunnel (none: the one that holds the host's management address)",
     )
+    vlan: int | None = None
     vni: int | None = None
-    device: str | None = Field(default=None, description="vxlan: name of the tunnel device")
-    group: str | None = Field(default=None, description="vxlan: multicast group")
+    device: str | None = Field(default=None, description="vlan, vxlan: name of the VLAN's or tunnel's device")
+    group: str | None = Field(default=None, description="vxlan: multicast group; without one the peers are told")
+    peers: list[str] = Field(default=[], description="vxlan without a group: the tunnel addresses of the other hosts")
     mtu: int | None = None
 
 
@@ -105,10 +102,11 @@ class Lease(Named):
 
     mac: str
     ip: str
+    ip6: str | None = None
 
 
 class L3Network(Named):
-    """DHCP and, later, metadata and EIPs for one L3 network, in a namespace of this host."""
+    """DHCP, DNS and metadata for one L3 network, in a namespace of this host."""
 
     l2: str
     bridge: str
@@ -117,15 +115,102 @@ class L3Network(Named):
     veth: str = Field(description="the namespace's port on the bridge")
     cidr: str
     gateway: str | None = None
+    gateway_here: bool = Field(default=False, description="the namespace has the gateway's address, on every host")
     dhcp_ip: str
+    mac: str | None = Field(default=None, description="of the namespace's port; by the machine's id when not given")
     dns: list[str] = []
     domain: str | None = None
     mtu: int | None = None
+    metadata: bool = Field(default=False, description="whether 169.254.169.254 is the namespace's")
+    cidr6: str | None = Field(default=None, description="IPv6 beside IPv4; the next two only with it")
+    gateway6: str | None = None
+    dhcp_ip6: str | None = None
+    dns_service: bool = Field(
+        default=False, description="whether the namespace answers for names; dns is asked for others"
+    )
+    routes: list[str] = Field(default=[], description="further routes of the guests: CIDR via GATEWAY")
     leases: list[Lease] = []
+    names: dict[str, str] = Field(
+        default={}, description="for each NIC on the network, on any host: its VM's name and its addresses"
+    )
 
 
 class L3State(Part):
     l3_networks: list[L3Network] = []
+
+
+class PublicLink(Named):
+    """A namespace's port on a public l3-network."""
+
+    bridge: str
+    uplink: str = Field(description="the bridge's port that leads out of the host")
+    veth: str = Field(description="the port on the bridge")
+    port: str = Field(description="its other end, within the namespace")
+    mac: str
+    cidr: str
+    gateway: str | None = None
+    cidr6: str | None = None
+    gateway6: str | None = None
+    mtu: int | None = None
+    mark: int = Field(description="mark of its packets, and number of its routing table")
+
+
+class Eip(Named):
+    """A public address and the card that it stands for."""
+
+    ip: str
+    public: str = Field(description="uuid of the public l3-network")
+    private_ip: str
+    mac: str
+    tap: str
+
+
+class Snat(Named):
+    """The address that cards without an eip are seen by outside; this host is the way out for all of the network."""
+
+    ip: str
+    public: str
+
+
+class Exit(Named):
+    """The way out of a network that another host is: what has no eip is handed to its namespace, by MAC."""
+
+    mac: str
+
+
+class Forward(Named):
+    """A port of a public address that leads to a card."""
+
+    ip: str
+    public: str
+    protocol: Literal["tcp", "udp"]
+    start: int
+    end: int
+    private_ip: str
+    private_start: int = Field(description="the same as start for more than one port")
+    allowed: str | None = Field(default=None, description="only from this CIDR")
+
+
+class Router(Named):
+    """What the namespace of one l3-network translates on this host; uuid and name are the network's."""
+
+    namespace: str
+    mac: str
+    bridge: str
+    cidr: str
+    cidr6: str | None = None
+    gateway_here: bool
+    publics: list[PublicLink] = []
+    eips: list[Eip] = []
+    snats: list[Snat] = Field(default=[], description="at most one")
+    exits: list[Exit] = Field(default=[], description="at most one, and not where there is a snat")
+    forwards: list[Forward] = []
+    balancers: list[Balancer] = []
+    neighbours: dict[str, str] = Field(default={}, description="address -> MAC of the cards that are reached from here")
+
+
+class EipState(Part):
+    routers: list[Router] = []
 
 
 class Disk(Part):
@@ -146,6 +231,8 @@ class Nic(Part):
     tap: str
     ip: str | None = None
     mtu: int | None = None
+    inbound: int | None = Field(default=None, description="bits a second that the guest may receive")
+    outbound: int | None = Field(default=None, description="bits a second that the guest may send")
 
 
 class Vm(Named):
@@ -183,4 +270,7 @@ class HostState(Part):
     storage: StorageState = StorageState()
     network: NetworkState = NetworkState()
     l3_services: L3State = L3State()
+    metadata: MetadataState = MetadataState()
+    security: SecurityState = SecurityState()
     vm: VmState = VmState()
+    eip: EipState = EipState()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,6 +21,7 @@ class Snapshot:
         self.inventory = inventory
         self._rows = {cls: {row.id: row for row in found} for cls, found in rows.items()}
         self._indexes: dict[tuple[type[Any], str], dict[Any, list[Any]]] = {}
+        self._computed: dict[Any, Any] = {}
         self._tombstones: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
         for host, concern, entry in tombstones:
             self._tombstones[host].append((concern, entry))
@@ -57,6 +58,12 @@ class Snapshot:
                 index[getattr(row, field)].append(row)
             self._indexes[(cls, field)] = index
         return index.get(value, [])
+
+    def once(self, key: Any, compute: Callable[[], T]) -> T:
+        """What is computed from this snapshot, computed at first use only."""
+        if key not in self._computed:
+            self._computed[key] = compute()
+        return self._computed[key]  # type: ignore[no-any-return]
 
     def tombstones(self, host: str) -> list[tuple[str, dict[str, Any]]]:
         """What still has to be removed from a host: (concern, entry of its purge list)."""

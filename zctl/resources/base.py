@@ -42,7 +42,8 @@ class Attr:
     `on_delete` what happens to this row when that one is deleted: it forbids it, goes with it when the user says
     so (cascade), goes with it as its part (owned), or loses the reference (detach). `auto` marks a field that is
     allocated or derived when it is not given, `needed` one that a user must give though the column may be empty.
-    `impact` is what a change of it means for what runs, `instead` what to do when it can never change.
+    `impact` is what a change of it means for what runs, `instead` what to do when it can never change. `option` is its
+    name on the command line where that is not the field's; of an `opaque` one only size and hash are ever shown.
     """
 
     help: str
@@ -58,6 +59,8 @@ class Attr:
     max_length: int | None = None
     impact: Impact = "live"
     instead: str = ""
+    option: str = ""
+    opaque: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ def attr(
     needed: bool = False,
     impact: Impact = "live",
     instead: str = "",
+    option: str = "",
+    opaque: bool = False,
     **column: Any,
 ) -> Any:
     """Declare a field. Further keywords (ge, le, unique, index, default_factory ...) go to sqlmodel's Field.
@@ -114,7 +119,8 @@ def attr(
         column.setdefault("sa_type", String(max_length))
     length = getattr(column.get("sa_type"), "length", None)
     pattern = column.pop("regex", "")
-    about = Attr(help, when, listed, unit, ref, on_delete, auto, choices, pattern, needed, length, impact, instead)
+    fixed = (help, when, listed, unit, ref, on_delete, auto, choices, pattern, needed, length, impact, instead)
+    about = Attr(*fixed, option, opaque)
     return Field(default, schema_extra={"json_schema_extra": {"attr": about}}, **column)
 
 
@@ -206,6 +212,11 @@ class Resource(SQLModel):
         """A user's value of a field as it is stored: what is only written differently is not a change. Pure."""
         return value
 
+    @classmethod
+    def opaque_words(cls, field: str, value: Any) -> str:
+        """What may be told of an opaque field's value. Pure."""
+        return "(not shown)"
+
     def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
         """Fill what was not given and return further rows to be made with this one. May raise Refused."""
         return []
@@ -220,6 +231,13 @@ class Resource(SQLModel):
 
     def check_delete(self, db: Session) -> None:
         """Raise Refused when a rule beyond plain references forbids deleting the row."""
+
+    def companions(self, db: Session) -> list[Resource]:
+        """Rows that this one refers to, that were made for it alone and go with it."""
+        return []
+
+    def deleted(self, db: Session) -> None:
+        """Put in order what is left, in the transaction that has deleted the row."""
 
     def on_parent_delete(self, field: str) -> OnDelete:
         """What happens to this row when the one its reference `field` points to is deleted."""
@@ -261,6 +279,23 @@ class Resource(SQLModel):
     def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:
         """Which hosts this row concerns, and the uuids on each that must be looked at. Pure."""
         return {}
+
+    @classmethod
+    def touched(cls, other: type[Resource]) -> tuple[str, ...]:
+        """The concerns that have to look after a row of another type that `scope` names. Pure."""
+        return other.concerns
+
+    def news(self, snapshot: Snapshot) -> dict[str, list[str]]:
+        """Further hosts that only have to hear when this row comes, goes or is `renamed`, and the uuids. Pure.
+
+        What such a host cannot be told now waits for it, and is no failure.
+        """
+        return {}
+
+    @property
+    def renamed(self) -> bool:
+        """Whether this transaction gives it another name in DNS; `revise` says so."""
+        return bool(self.__dict__.get("_renamed"))
 
     def purge(self, snapshot: Snapshot) -> list[Tombstone]:
         """The data on hosts that goes when this row is deleted. Pure."""

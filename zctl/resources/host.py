@@ -81,8 +81,15 @@ class Host(Resource, table=True):
             raise Refused(f"key {self.key} is not an absolute path", resource=self.label, remedy="give the full path")
 
     def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:
-        """The host itself."""
-        return {self.id: [self.id]}
+        """The host itself, and the hosts that are told of its address in the tunnels that they share."""
+        from zctl.resources.l2_network import L2Network
+
+        found = {self.id: [self.id]}
+        for network in snapshot.by(L2Network, "peers", "static"):
+            hosts = network.hosts(snapshot)
+            for other in hosts if self.id in hosts else ():
+                found.setdefault(other, []).append(network.id)
+        return found
 
     def absorb(self, db: Session, host: str, observed: dict[str, Any]) -> None:
         """Take over what the probe found."""

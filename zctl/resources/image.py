@@ -39,6 +39,12 @@ class Image(Resource, table=True):
     format: Literal["qcow2", "raw"] = attr(
         "qcow2", help="format of the file", when="create", listed="list", choices=("qcow2", "raw"), auto=True
     )
+    login: str | None = attr(
+        None,
+        help="user that `zctl vm ssh` logs in as; root when not given",
+        sa_type=String(32),
+        regex=r"^[a-z_][a-z0-9_-]{0,31}$",
+    )
     size: int | None = attr(
         None, help="virtual size, the least a root volume may have", when="never", listed="list", unit="bytes"
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import String
+from sqlalchemy import String, Text, select
+from sqlmodel import col
 
 from zctl.errors import Invalid
 from zctl.plan import hoststate
 from zctl.plan.fragments import Fragment, Tombstone
-from zctl.plan.names import bridge_name, tap_name
 from zctl.resources.base import (
     HOSTNAME_PATTERN,
     HOSTNAME_RULE,
@@ -24,7 +24,9 @@ from zctl.resources.base import (
 )
 from zctl.resources.host import Host
 from zctl.resources.instance_offering import MIB, InstanceOffering
-from zctl.resources.vm_columns import addresses, cards, free_disk_name, volumes
+from zctl.resources.user_data import read_user_data, require_fit, words_of, written
+from zctl.resources.vm_columns import addresses, cards, user_data_hashes, user_data_sizes, volumes
+from zctl.resources.vm_state import disks_of, nics_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from zctl.plan.snapshot import Snapshot
 
 Power = Literal["Running", "Stopped", "Destroyed"]
+Tokens = Literal["optional", "required"]
 Boot = Literal["disk", "network", "disk,network", "network,disk"]
 MEMORY_STEP = 128 * MIB
 ACCEPTED = {
@@ -114,6 +117,34 @@ class Vm(Resource, table=True):
         60, help="how long a stop waits for the guest before it is forced off", unit="seconds", ge=0, le=3600
     )
     boot: Boot = attr("disk", help="what it boots from, in order", choices=BOOTS)
+    hostname: str | None = attr(
+        None,
+        help="host name that the guest is told; the VM's name when not given",
+        sa_type=String(63),
+        regex=HOSTNAME_PATTERN,
+    )
+    keypairs: list[str] = attr(
+        default_factory=list,
+        help="keypair that may log in, told by the metadata; may be repeated, the first is the guest's default",
+        json=True,
+        option="--ssh-key",
+    )
+    user_data: str | None = attr(
+        None,
+        help="text, script or archive for cloud-init, at most 16 KiB: a file or - on the command line, text or"
+        " base64:... in manifests",
+        listed="hidden",
+        sa_type=Text,
+        opaque=True,
+    )
+    metadata_tokens: Tokens = attr(
+        "optional",
+        help="whether metadata is told to requests without an IMDSv2 token",
+        choices=("optional", "required"),
+    )
+    instance_generation: int = attr(
+        0, help="counts the times that the guest was told it is a new instance", when="never", listed="hidden"
+    )
     adopted: bool = attr(False, help="whether it was there before zctl and was taken over", when="never")
     virt_type: str | None = attr(
         None, help="kvm or qemu for an adopted VM; the host's when empty", when="never", sa_type=String(8)
@@ -127,7 +158,7 @@ class Vm(Resource, table=True):
     inputs = {
         "networks": Input(
             list[str],
-            "l3-network of a network card, or NAME=ADDRESS; may be repeated",
+            "l3-network of a network card, NAME=ADDRESS or NAME=IPV4,IPV6; may be repeated",
             default=[],
             option="--network",
         ),
@@ -139,22 +170,43 @@ class Vm(Resource, table=True):
             ref="primary-storage",
             impact="data-moving",
         ),
+        "security_groups": Input(
+            list[str], "security-group that all its network cards are in; may be repeated", option="--security-group"
+        ),
         "root_name": Input(str, "name of the root volume; NAME-root when not given"),
     }
     computed = {
         "ip": Computed("its addresses, in the order of the network cards", addresses),
         "nics": Computed("its network cards: network, address, MAC", cards, listed="show"),
         "volumes": Computed("its disks", volumes, listed="show"),
+        "user_data_size": Computed("size of its user data", user_data_sizes, listed="show"),
+        "user_data_sha256": Computed("SHA-256 of its user data", user_data_hashes, listed="show"),
     }
+
+    @classmethod
+    def canonical(cls, field: str, value: Any) -> Any:
+        """User data are stored as base64; an empty word in a list of keys stands for none."""
+        if field == "user_data":
+            return read_user_data(value)
+        return [word for word in value if word] if field == "keypairs" and value else value
+
+    @classmethod
+    def opaque_words(cls, field: str, value: Any) -> str:
+        """Size and hash of user data."""
+        return words_of(value)
 
     def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
         """Size, storage, host, root and data volumes, network cards."""
         from zctl.resources.room import choose_host, choose_storage
-        from zctl.resources.vm_parts import disks, nics, root_volume
+        from zctl.resources.vm_parts import disks, nics, require_service, root_volume
 
         self.fill_size(db)
+        self.user_data = read_user_data(self.user_data)
         self.domain = f"z-{self.name}"
+        if db.scalars(select(col(Vm.id)).where(col(Vm.domain) == self.domain)).first():
+            self.domain += f"-{self.id[:8]}"  # a VM that was called so keeps its domain's name
         wanted = inputs.get("networks") or []
+        require_service(db, self, wanted)
         storage = choose_storage(db, self.label, self, inputs.get("storage"))
         root = root_volume(db, self, storage, inputs.get("root_size"), inputs.get("root_name"))
         data = disks(db, self, storage, inputs.get("disks") or [])
@@ -162,7 +214,7 @@ class Vm(Resource, table=True):
         self.host_id = choose_host(db, self, storage, sizes, wanted).id
         for volume in (root, *data):
             volume.host_id = self.host_id if storage.kind == "local" else None
-        return [root, *data, *nics(db, self, wanted)]
+        return [root, *data, *nics(db, self, wanted, inputs.get("security_groups") or [])]
 
     def fill_size(self, db: Session) -> None:
         """Take CPUs and memory from the offering where they are not given."""
@@ -170,14 +222,16 @@ class Vm(Resource, table=True):
         self.cpus = self.cpus or (offering.cpus if offering else None)
         self.memory = self.memory or (offering.memory if offering else None)
         if not (self.cpus and self.memory):
-            raise Invalid(
-                "it has no size", resource=self.label, remedy="give --instance-offering, or --cpus and --memory"
-            )
+            remedy = "give --instance-offering, or --cpus and --memory"
+            raise Invalid("it has no size", resource=self.label, remedy=remedy)
 
     def check(self, db: Session) -> None:
-        """A VM that shall run needs room on its host."""
+        """A VM that shall run needs room on its host; its keys exist, and its user data are not too large."""
+        from zctl.resources.keypair import known_names
         from zctl.resources.room import require_vm_room
 
+        self.keypairs = known_names(db, self.label, self.keypairs)
+        require_fit(self.label, self.user_data)
         require_vm_room(db, self)
 
     def on_parent_delete(self, field: str) -> OnDelete:
@@ -190,18 +244,23 @@ class Vm(Resource, table=True):
 
     def revise(self, db: Session, inputs: dict[str, Any], changed: set[str], given: Set[str]) -> list[Resource]:
         """Follow a new offering; add the network cards and disks that are missing, grow the root volume."""
-        from zctl.resources.vm_parts import missing_disks, missing_nics, revise_root
+        from zctl.resources.keypair import known_names
+        from zctl.resources.vm_parts import missing_disks, missing_nics, regroup, revise_root
 
+        if changed & {"name", "hostname"}:
+            self.__dict__["_renamed"] = True
         if "instance_offering_id" in changed:
             self.cpus = self.cpus if "cpus" in given else None
             self.memory = self.memory if "memory" in given else None
             self.fill_size(db)
         if self.cpus is None or self.memory is None:
             self.fill_size(db)
+        self.keypairs = known_names(db, self.label, self.keypairs)  # a UUID is no other key than its name
         return [
             *revise_root(db, self, inputs),
             *missing_disks(db, self, inputs.get("disks") or []),
             *missing_nics(db, self, inputs.get("networks") or []),
+            *regroup(db, self, inputs.get("security_groups")),
         ]
 
     def holds(self, snapshot: Snapshot, inputs: dict[str, Any]) -> bool:
@@ -239,6 +298,8 @@ class Vm(Resource, table=True):
             if offering is not None and getattr(offering, name) == getattr(self, name):
                 spec.pop(name, None)
         spec.pop("cluster", None)  # the host says it
+        if self.user_data:
+            spec["user_data"] = written(self.user_data)
         root = next((v for v in snapshot.by(Volume, "vm_id", self.id) if v.kind == "root"), None)
         if root is not None:
             spec["root_size"] = root.size
@@ -268,15 +329,16 @@ class Vm(Resource, table=True):
                     autostart=row.autostart and (row.adopted or row.power == "Running"),
                     stop_timeout=row.stop_timeout,
                     reboot=row.reboot_token,
-                    disks=_disks(snapshot, row),
-                    nics=_nics(snapshot, row),
+                    disks=disks_of(snapshot, row),
+                    nics=nics_of(snapshot, row),
                 ),
             )
             for row in snapshot.by(Vm, "host_id", host)
         ]
 
     def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:
-        """Its host: the domain, its disks with their storage and image, its leases."""
+        """Its host: the domain, its disks with their storage and image, its leases and eips."""
+        from zctl.resources.eip import Eip
         from zctl.resources.nic import Nic
         from zctl.resources.volume import Volume
 
@@ -285,8 +347,15 @@ class Vm(Resource, table=True):
         found = {self.id}
         for volume in snapshot.by(Volume, "vm_id", self.id):
             found |= {key for key in (volume.id, volume.primary_storage_id, volume.image_id) if key}
-        found |= {nic.id for nic in snapshot.by(Nic, "vm_id", self.id)}
+        for nic in snapshot.by(Nic, "vm_id", self.id):
+            found |= {nic.id, *(eip.id for eip in snapshot.by(Eip, "nic_id", nic.id))}
         return {self.host_id: sorted(found)}
+
+    def news(self, snapshot: Snapshot) -> dict[str, list[str]]:
+        """What its network cards have to tell."""
+        from zctl.resources.dns_names import hosts_told_by
+
+        return hosts_told_by(snapshot, self)
 
     def purge(self, snapshot: Snapshot) -> list[Tombstone]:
         """The domain and the root volume's file; data volumes stay."""
@@ -328,39 +397,3 @@ class Vm(Resource, table=True):
             self.pending = [f"{words} at the next start" for words in observed["pending"]]
         elif self.state == "Stopped":
             self.pending = []  # a guest that does not run waits for nothing
-
-
-def _disks(snapshot: Snapshot, vm: Vm) -> list[hoststate.Disk]:
-    from zctl.resources.primary_storage import PrimaryStorage
-    from zctl.resources.volume import Volume
-
-    volumes = sorted(snapshot.by(Volume, "vm_id", vm.id), key=lambda volume: volume.device)
-    adopted = {volume.target for volume in volumes}
-    return [
-        hoststate.Disk(
-            uuid=volume.id,
-            format=volume.format,
-            dev=volume.target or free_disk_name(volume.device, adopted),
-            path=volume.file or volume.path(snapshot.need(PrimaryStorage, volume.primary_storage_id)),
-        )
-        for volume in volumes
-    ]
-
-
-def _nics(snapshot: Snapshot, vm: Vm) -> list[hoststate.Nic]:
-    from zctl.resources.l2_network import L2Network
-    from zctl.resources.l3_network import L3Network
-    from zctl.resources.nic import Nic
-
-    found = []
-    for nic in sorted(snapshot.by(Nic, "vm_id", vm.id), key=lambda nic: nic.device):
-        if nic.bridge is not None:  # adopted: plugged in where it was found
-            found.append(hoststate.Nic(uuid=nic.id, mac=nic.mac or "", bridge=nic.bridge, tap="", ip=nic.ip))
-            continue
-        l2 = snapshot.need(L2Network, snapshot.need(L3Network, nic.l3_network_id).l2_network_id)
-        found.append(
-            hoststate.Nic(
-                uuid=nic.id, mac=nic.mac or "", bridge=bridge_name(l2.id), tap=tap_name(nic.id), ip=nic.ip, mtu=l2.mtu
-            )
-        )
-    return found

@@ -26,12 +26,11 @@ def cards(db: Session, ids: list[str]) -> dict[str, Any]:
     from zctl.resources.l3_network import L3Network
     from zctl.resources.nic import Nic
 
-    query = select(col(Nic.vm_id), col(L3Network.name), col(Nic.bridge), col(Nic.ip), col(Nic.mac)).outerjoin(
-        L3Network, col(L3Network.id) == col(Nic.l3_network_id)
-    )
+    query = select(col(Nic.vm_id), col(L3Network.name), col(Nic.bridge), col(Nic.ip), col(Nic.ip6), col(Nic.mac))
+    query = query.outerjoin(L3Network, col(L3Network.id) == col(Nic.l3_network_id))
     found: dict[str, list[str]] = {}
-    for vm_id, network, bridge, ip, mac in db.execute(query.order_by(col(Nic.vm_id), col(Nic.device))):
-        found.setdefault(vm_id, []).append(f"{network or bridge}={ip or '-'} ({mac})")
+    for vm_id, network, bridge, ip, ip6, mac in db.execute(query.order_by(col(Nic.vm_id), col(Nic.device))):
+        found.setdefault(vm_id, []).append(f"{network or bridge}={','.join(a for a in (ip, ip6) if a) or '-'} ({mac})")
     return found
 
 
@@ -45,6 +44,30 @@ def volumes(db: Session, ids: list[str]) -> dict[str, Any]:
     for vm_id, name, device, target in db.execute(query.order_by(col(Volume.device))):
         found.setdefault(str(vm_id), []).append(f"{name} ({target or disk_name(device)})")
     return found
+
+
+def user_data_sizes(db: Session, ids: list[str]) -> dict[str, Any]:
+    """VM id -> bytes of its user data."""
+    return {key: len(raw) for key, raw in user_data(db, ids)}
+
+
+def user_data_hashes(db: Session, ids: list[str]) -> dict[str, Any]:
+    """VM id -> SHA-256 of its user data."""
+    import hashlib
+
+    return {key: hashlib.sha256(raw).hexdigest() for key, raw in user_data(db, ids)}
+
+
+def user_data(db: Session, ids: list[str]) -> list[tuple[str, bytes]]:
+    """The user data of the VMs that have any."""
+    import base64
+
+    from zctl.resources.vm import Vm
+
+    query = select(col(Vm.id), col(Vm.user_data)).where(col(Vm.user_data).is_not(None))
+    if len(ids) == 1:
+        query = query.where(col(Vm.id) == ids[0])
+    return [(key, base64.b64decode(text or "")) for key, text in db.execute(query)]
 
 
 def disk_name(device: int) -> str:

@@ -13,7 +13,7 @@ from sqlmodel import col
 from zctl.errors import Invalid, Refused
 from zctl.resources.disk_offering import DiskOffering
 from zctl.resources.image import Image
-from zctl.resources.l3_network import L3Network
+from zctl.resources.l3_network import L3Network, usual_form
 from zctl.resources.lookup import find
 from zctl.resources.nic import Nic
 from zctl.resources.primary_storage import PrimaryStorage
@@ -26,6 +26,25 @@ if TYPE_CHECKING:
 
     from zctl.plan.snapshot import Snapshot
     from zctl.resources.base import Resource
+
+
+def free_name(db: Session, cls: type[Volume | Nic], name: str, vm: Vm) -> str:
+    """That name, or a longer one while it is a part's of a VM that was called so."""
+    is_taken = db.scalars(select(col(cls.id)).where(col(cls.name) == name)).first()
+    return f"{name}-{vm.id[:8]}" if is_taken else name
+
+
+def require_service(db: Session, vm: Vm, networks: list[str]) -> None:
+    """Raise Refused when nobody would tell the VM its keys and user data."""
+    if not (networks and (vm.keypairs or vm.user_data)):
+        return
+    found = [find(db, L3Network, text.partition("=")[0]) for text in networks]
+    if not any(network.metadata_service for network in found):
+        raise Refused(
+            "none of its networks has a metadata service, which tells a VM its keys and user data",
+            resource=vm.label,
+            remedy=f"zctl l3-network update {found[0].name} --metadata-service",
+        )
 
 
 def root_volume(db: Session, vm: Vm, storage: PrimaryStorage, size: int | None, name: str | None = None) -> Volume:
@@ -41,7 +60,7 @@ def root_volume(db: Session, vm: Vm, storage: PrimaryStorage, size: int | None, 
     if not (size or image.size):
         raise Invalid(f"the size of {image.label} is not known", resource=vm.label, remedy="give --root-size")
     return Volume.build(
-        name=name or f"{vm.name}-root",
+        name=name or free_name(db, Volume, f"{vm.name}-root", vm),
         vm_id=vm.id,
         primary_storage_id=storage.id,
         image_id=image.id,
@@ -75,17 +94,30 @@ def disks(db: Session, vm: Vm, storage: PrimaryStorage, offerings: list[str]) ->
     return made
 
 
-def nics(db: Session, vm: Vm, networks: list[str]) -> list[Resource]:
-    """A network card for each NAME or NAME=ADDRESS; addresses are allocated when the rows are made."""
+def card_of(text: str) -> tuple[str, dict[str, str]]:
+    """Network and addresses of NAME, NAME=ADDRESS or NAME=IPV4,IPV6."""
+    name, _, given = text.partition("=")
+    return name, {"ip6" if ":" in part else "ip": usual_form(part) for part in given.split(",") if part}
+
+
+def has_all(nic: Nic, addresses: dict[str, str]) -> bool:
+    """Whether a card has these addresses."""
+    return all(getattr(nic, field) == address for field, address in addresses.items())
+
+
+def nics(db: Session, vm: Vm, networks: list[str], groups: list[str]) -> list[Resource]:
+    """A network card for each NAME or NAME=ADDRESS, in these groups; addresses are allocated when the rows are made."""
     made: list[Resource] = []
     for number, text in enumerate(networks):
-        name, _, address = text.partition("=")
+        name, addresses = card_of(text)
         network = find(db, L3Network, name)
-        made.append(
-            Nic.build(
-                name=f"{vm.name}-nic{number}", vm_id=vm.id, l3_network_id=network.id, ip=address or None, device=number
-            )
-        )
+        card = free_name(db, Nic, f"{vm.name}-nic{number}", vm)
+        nic = Nic.build(name=card, vm_id=vm.id, l3_network_id=network.id, device=number, **addresses)
+        made.append(nic)
+        if groups:
+            from zctl.resources.security_parts import given_groups, memberships
+
+            made += memberships(nic, given_groups(db, groups))
     return made
 
 
@@ -145,19 +177,39 @@ def missing_nics(db: Session, vm: Vm, networks: list[str]) -> list[Resource]:
     left = list(db.scalars(query))
     missing = []
     for text in addressed_first(networks):
-        name, _, address = text.partition("=")
+        name, addresses = card_of(text)
         network = find(db, L3Network, name)
-        match = next((n for n in left if n.l3_network_id == network.id and address in ("", n.ip)), None)
+        match = next((n for n in left if n.l3_network_id == network.id and has_all(n, addresses)), None)
         if match is not None:
             left.remove(match)
         else:
             missing.append(text)
     made: list[Resource] = []
     for text in sorted(missing, key=networks.index):
-        name, _, address = text.partition("=")
+        name, addresses = card_of(text)
         network = find(db, L3Network, name)
-        made.append(Nic.build(name="", vm_id=vm.id, l3_network_id=network.id, ip=address or None))
+        made.append(Nic.build(name="", vm_id=vm.id, l3_network_id=network.id, **addresses))
     return made
+
+
+def regroup(db: Session, vm: Vm, groups: list[str] | None) -> list[Resource]:
+    """Put all cards that came with the VM into these groups."""
+    if groups is None:
+        return []
+    from zctl.resources.security_parts import revise_memberships
+
+    cards = db.scalars(select(Nic).where(col(Nic.vm_id) == vm.id, col(Nic.manifest_set).is_(None)))
+    return [part for nic in cards for part in revise_memberships(db, nic, groups)]
+
+
+def groups_hold(snapshot: Snapshot, vm: Vm, groups: list[str] | None) -> bool:
+    """Whether all cards that came with the VM are in just these groups. Pure."""
+    if groups is None:
+        return True
+    from zctl.resources.security_parts import memberships_hold
+
+    cards = [nic for nic in snapshot.by(Nic, "vm_id", vm.id) if nic.manifest_set is None]
+    return all(memberships_hold(snapshot, nic, groups) for nic in cards)
 
 
 def addressed_first(networks: list[str]) -> list[str]:
@@ -172,8 +224,8 @@ def surplus_nics(snapshot: Snapshot, vm: Vm, inputs: dict[str, Any]) -> list[Nic
     left = [nic for nic in snapshot.by(Nic, "vm_id", vm.id) if nic.manifest_set is None]
     left.sort(key=lambda nic: nic.device)
     for text in addressed_first(inputs["networks"]):
-        name, _, address = text.partition("=")
-        match = next((n for n in left if is_on(snapshot, n, name) and address in ("", n.ip)), None)
+        name, addresses = card_of(text)
+        match = next((n for n in left if is_on(snapshot, n, name) and has_all(n, addresses)), None)
         if match is not None:
             left.remove(match)
     return left
@@ -208,6 +260,8 @@ def parts_hold(snapshot: Snapshot, vm: Vm, inputs: dict[str, Any]) -> bool:
     """Whether the VM has just the parts that these inputs ask for. Pure."""
     nics = [nic for nic in snapshot.by(Nic, "vm_id", vm.id) if nic.manifest_set is None]
     volumes = snapshot.by(Volume, "vm_id", vm.id)
+    if not groups_hold(snapshot, vm, inputs.get("security_groups")):
+        return False
     networks, offerings = inputs.get("networks"), inputs.get("disks")
     if networks is not None and (len(networks) != len(nics) or surplus_nics(snapshot, vm, inputs)):
         return False
@@ -245,5 +299,17 @@ def accept_part(db: Session, vm: Vm, field: str, actual: Any) -> list[Resource] 
     nic = db.scalars(select(Nic).where(col(Nic.vm_id) == vm.id, col(Nic.mac) == key)).first()
     if nic is None:
         return None
+    from zctl.resources.eip import Eip
+    from zctl.resources.port_forwarding import PortForwarding
+    from zctl.resources.security_group_member import SecurityGroupMember as Member
+
+    if db.scalars(select(PortForwarding).where(col(PortForwarding.nic_id) == nic.id)).first() is not None:
+        return None  # who wants the rule gone says so
+    eips = list(db.scalars(select(Eip).where(col(Eip.nic_id) == nic.id)))
+    for eip in eips:
+        eip.nic_id = None
+    for member in db.scalars(select(Member).where(col(Member.nic_id) == nic.id)):
+        db.delete(member)
+    db.flush()
     db.delete(nic)
-    return [nic, vm]
+    return [nic, *eips, vm]

@@ -30,6 +30,7 @@ collections_path = collections
 inventory = inventory/
 forks = {forks}
 gathering = explicit
+no_target_syslog = True
 host_key_checking = True
 timeout = 8
 

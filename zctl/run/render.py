@@ -18,8 +18,10 @@ EARLY_REMOVAL = "vm_removal"
 PROBE = "probe"
 ADOPT = "adopt"
 LOOK = "look"
-GUESTS = (EARLY_REMOVAL, "storage", "l3_services", "vm")
-STEPS = (EARLY_REMOVAL, *CONCERNS, PROBE, ADOPT, LOOK)
+NET_CHECK = "net_check"
+NET_FACTS = "net_facts"
+GUESTS = (EARLY_REMOVAL, "storage", "l3_services", "metadata", "security", "vm", "eip")
+STEPS = (EARLY_REMOVAL, *CONCERNS, PROBE, NET_CHECK, NET_FACTS, ADOPT, LOOK)
 
 
 def render_playbook(steps: list[str], hosts: str = "all", *, by_hand: bool = False) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -17,13 +18,14 @@ from zctl.errors import HostError
 from zctl.run.connection import forget_connection
 from zctl.run.content import CONTENT
 from zctl.run.explain import explain_result, explain_text
-from zctl.run.render import write_run
+from zctl.run.render import write_private, write_run
 from zctl.run.values import HostResult, HostRun, Result
 
 ATTEMPTS = 3
 LASTING = ("login is refused", "not the pinned one", "cannot be resolved", "private key", "sudo", "python3")
 KEPT_FOLDERS = 10
 OWNER_VARIABLE = "ZCTL_OWNER"
+USER_DATA = re.compile(r'("user_data": )"[^"]*"')
 Watcher = Callable[[str, str], None]
 
 
@@ -109,6 +111,7 @@ def environment(folder: Path, owner: str) -> dict[str, str]:
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
         "ANSIBLE_GATHERING": "explicit",
         "ANSIBLE_NOCOLOR": "true",
+        "ANSIBLE_NO_TARGET_SYSLOG": "true",  # a module's arguments are the host's whole state
         "LC_ALL": "C.UTF-8",
     }
 
@@ -187,11 +190,20 @@ class Collector:
 
 def tidy(settings: Settings, folder: Path, *, keep: bool) -> None:
     """Remove the run's folder, or keep it and the last few others. What is kept holds no secrets."""
-    if not keep:
+    if keep:
+        forget_secrets(folder)
+    else:
         shutil.rmtree(folder, ignore_errors=True)
     kept = sorted(path for path in settings.folder.iterdir() if path.is_dir())
     for old in kept[:-KEPT_FOLDERS]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def forget_secrets(folder: Path) -> None:
+    """Take user data, which often hold passwords, out of the files of a run."""
+    path = folder / "inventory" / "hosts.json"
+    if path.is_file():
+        write_private(path, USER_DATA.sub(r'\1"(left out)"', path.read_text()))
 
 
 def require_ansible() -> None:

@@ -94,6 +94,16 @@ def delete_everything(cloud: Cloud) -> None:
         assert not left.strip(), f"left on {host.name}: {left}"
 
 
+@pytest.fixture(scope="module")
+def keys(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two keypairs, me and other, and the folder with their private keys."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("me", "other"):
+        cloud.ok("keypair", "create", name, "--generate", "--out", str(folder / name))
+    yield folder
+    cloud.ok("keypair", "delete", "me", "other", "--yes")
+
+
 @pytest.fixture
 def no_vms(cloud: Cloud) -> Iterator[Cloud]:
     """The cloud, without VMs before and after."""

@@ -155,3 +155,10 @@ def test_the_disk_full_on_the_host(no_vms: Cloud) -> None:
         assert cloud.volumes("h3") == {"fill"}
     finally:
         cloud.lab.ssh("h3", f"umount {folder}")
+
+
+def test_a_hosts_journal_does_not_tell_what_zctl_was_given(no_vms: Cloud) -> None:
+    """Ansible's modules would write all their arguments there."""
+    create(no_vms, "web-1", "--host", "h1", "--description", "canary-4711")
+    no_vms.ok("plan")
+    assert "canary-4711" not in no_vms.lab.ssh("h1", "journalctl --no-pager -b")
