@@ -23,6 +23,10 @@ class Figure:
     limit: float
     unit: str = "x"
 
+    def __post_init__(self) -> None:
+        """Tell at once: a run takes a quarter of an hour."""
+        sys.stderr.write(f"{self.name}: {self.ratio:.2f} (at most {self.limit})\n")
+
     @property
     def ratio(self) -> float:
         """How many times the floor; for an absolute figure the value itself."""
