@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -24,6 +25,8 @@ class ActionModule(ActionBase):
         outcome: Json = super().run(tmp, task_vars)
         arguments = {"scope": None, **self._task.args}
         wants_fail = arguments.pop("fail", True)
+        if isinstance(arguments["state"], str):
+            arguments["state"] = json.loads(arguments["state"])
         storage = (arguments["state"].get("storage") or {}) if "storage" in arguments["steps"] else {}
         arguments |= {"sources": read_sources(storage), "uploads": {}}
         outcome.update(straight.ask(self, "zctl_look", arguments, task_vars))

@@ -18,7 +18,7 @@ options:
     type: str
     required: true
   state:
-    description: What is wanted on the host, all concerns, as in schemas/v1/hoststate.json.
+    description: What is wanted on the host, all concerns, as in schemas/v1/hoststate.json; or that as text.
     type: dict
     required: true
   steps:

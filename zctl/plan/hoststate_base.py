@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 class Part(BaseModel):
     """A value of the host state: unknown keys are refused, so that a misspelt one cannot be ignored."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)  # few commands need them, all import them
 
 
 class Named(Part):

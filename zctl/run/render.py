@@ -64,10 +64,16 @@ def render_inventory(runs: list[HostRun], known_hosts_file: Path) -> dict[str, A
     for run in runs:
         hosts[run.connection.uuid] = {
             **untemplated(host_variables(run.connection, known_hosts_file)),
-            **untemplated(run_variables(run)),
+            **(as_text(run) if LOOK in run.steps else untemplated(run_variables(run))),
             "zctl_fail": False,
         }
     return {"all": {"hosts": hosts}}
+
+
+def as_text(run: HostRun) -> dict[str, Any]:
+    """What the role look reads. Ansible takes longer over each value of a state than the host over comparing it."""
+    values = run_variables(run) | {"zctl_state": {"inventory": run.state["inventory"]}}
+    return {**untemplated(values), "look_state": {"__ansible_unsafe": json.dumps(run.state)}}
 
 
 def write_private(path: Path, text: str) -> None:
