@@ -63,6 +63,19 @@ def test_an_eip_comes_moves_and_goes(public: Zctl) -> None:
     assert routers(public) == [] and public.rows("vip") == []
 
 
+def apart_from_the_public_one(public: Zctl) -> None:
+    """A VM whose network has the public one's addresses could not be told from its neighbours there."""
+    public.ok("l2-network", "create", "twin", "--zone", "z1", "--kind", "vxlan")
+    same = ("--cidr", "198.51.100.0/24", "--gateway", "198.51.100.1", "--range", "198.51.100.50-198.51.100.60")
+    public.ok("l3-network", "create", "twin", "--l2-network", "twin", *same, "--gateway-on", "hosts")
+    public.ok("nic", "create", "other", "--vm", "web-2", "--l3-network", "twin")
+    said = public.fails("eip", "create", "e2", "--network", "internet", "--nic", "other")
+    assert "l3-network twin (198.51.100.0/24) and l3-network internet (198.51.100.0/24) have the same" in said
+    said = public.fails("nat-gateway", "create", "way", "--l3-network", "twin", "--network", "internet")
+    assert "have the same addresses" in said
+    public.ok("nic", "delete", "other", "--yes")
+
+
 def test_what_an_eip_cannot_be(public: Zctl) -> None:
     """Each refusal names what is in the way."""
     public.ok("vip", "create", "v1", "--l3-network", "internet", "--ip", "198.51.100.15")
@@ -77,6 +90,7 @@ def test_what_an_eip_cannot_be(public: Zctl) -> None:
     assert [row["name"] for row in public.rows("vip")] == ["v1"]
     assert "in use by eip e1" in public.fails("vip", "delete", "v1", "--yes")
     assert "give --vip, or --network" in public.fails("eip", "create", "e2", code=2)
+    apart_from_the_public_one(public)
     public.ok("vm", "delete", "web-1", "--yes")
     assert public.rows("eip")[0]["nic"] is None
     public.ok("eip", "delete", "e1", "--yes")

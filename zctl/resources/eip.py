@@ -12,6 +12,7 @@ from zctl.errors import Invalid, Refused
 from zctl.plan.fragments import Fragment
 from zctl.resources.base import Computed, Input, Resource, ref
 from zctl.resources.l3_network import L3Network
+from zctl.resources.l3_rules import require_apart
 from zctl.resources.lookup import find
 from zctl.resources.nic import Nic
 from zctl.resources.room import network_problem
@@ -167,6 +168,7 @@ class Eip(Resource, table=True):
                 resource=self.label,
                 remedy=f"make it with --gateway{'6' if vip.ip_version == 6 else ''} ADDRESS --gateway-on hosts",
             )
+        require_apart(own, public, self, vip.ip_version)
         vm = db.get(Vm, nic.vm_id)
         if vm is not None and (problem := network_problem(db, vm, public)):
             raise Refused(problem, resource=self.label)

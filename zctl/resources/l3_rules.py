@@ -14,6 +14,7 @@ from zctl.plan.addresses import is_host_address
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from zctl.resources.base import Resource
     from zctl.resources.l3_network import L3Network
 
 
@@ -164,3 +165,14 @@ def check_neighbours(db: Session, network: L3Network) -> None:
                     resource=network.label,
                     remedy="use another subnet, or the same subnet and gateway",
                 )
+
+
+def require_apart(own: L3Network, public: L3Network, user: Resource, version: int) -> None:
+    """Refuse to translate between networks with the same addresses: nobody could tell whose a packet is."""
+    pair = [row.cidr if version == 4 else row.cidr6 for row in (own, public)]
+    if all(pair) and ip_network(str(pair[0])).overlaps(ip_network(str(pair[1]))):
+        raise Refused(
+            f"{own.label} ({pair[0]}) and {public.label} ({pair[1]}) have the same addresses",
+            resource=user.label,
+            remedy="give the VM a card on an l3-network with addresses of its own",
+        )

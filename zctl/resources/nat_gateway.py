@@ -13,6 +13,7 @@ from zctl.resources.base import Computed, Input, Resource, ref
 from zctl.resources.host import Host
 from zctl.resources.l2_network import L2Network
 from zctl.resources.l3_network import L3Network
+from zctl.resources.l3_rules import require_apart
 from zctl.resources.lookup import find
 from zctl.resources.room import UNSEEN
 from zctl.resources.vip import Vip, networks_of_vip, new_vip, require_free, require_ipv4, same_network
@@ -121,6 +122,7 @@ class NatGateway(Resource, table=True):
         vip = db.get(Vip, self.vip_id or "")
         if vip is not None:
             require_ipv4(vip, self)
+            require_apart(network, db.get_one(L3Network, vip.l3_network_id), self, 4)
             require_free(db, vip, self, "eip", "nat-gateway")
             for user, served in networks_of_vip(db, vip):
                 if served != network.id:
