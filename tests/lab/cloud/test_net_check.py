@@ -149,7 +149,7 @@ def test_cables_that_were_exchanged(cloud: Cloud, after: Callable[..., None]) ->
         ip("link", "set", port, "master", switch, "up")
     cloud.ok("l2-network", "create", "second", "--zone", "z1", "--physical-interface", "data1")
     try:
-        assert look(cloud, code=0)["second"]["faults"] == []
+        assert look(cloud, "--l2-network", "second", code=0)["second"]["faults"] == []
         ip("link", "set", lab.host("h1").power.data_port, "master", switch)
         after("ip", "link", "set", lab.host("h1").power.data_port, "master", lab.plan.data_bridge)
         ip("link", "set", "zlabt1", "master", lab.plan.data_bridge)
