@@ -78,6 +78,7 @@ def test_networks_with_and_without_vlan_share_a_nic(role: Role) -> None:
     made = clients(lab, networks)
     check_wires(networks, made)
     lab.reboot("k1")
+    lab.try_ssh("k1", "systemctl is-system-running --wait")  # it lets us in before its networks are there
     assert {entry["result"] for entry in role(*networks, check=True)["k1"].values()} == {"unchanged"}
     for client in made.values():
         if client.host == "k1":

@@ -27,6 +27,7 @@ def limited(kernels: Lab, tmp_path: Path) -> Iterator[Cloud]:
     made.ok("init")
     made.ok("apply", "-f", "-", stdin=manifest(kernels, cached_guest().qcow2, 1))
     yield made
+    made.ok("vm", "delete", "web", "--yes")
     made.ok("host", "delete", kernels.hosts[0].name, "--cascade", "--yes")
 
 
