@@ -10,33 +10,15 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from zctl.lab.build import PRIVATE_MOUNTS, SLOW
 from zctl.lab.paths import cache_dir
 from zctl.lab.power import Power
 from zctl.lab.recipe import digest
 from zctl.lab.shell import Say, environment, run
+from zctl.lab.workshop import build, source_texts
 
 SOURCE = Path(__file__).parent / "kernel"
-PACKAGES = ("lvm2", "nfs-kernel-server", "nfs-common", "open-iscsi", "targetcli-fb")
-DISK_SIZE = "16G"
 MEMORY = "2048"
 PROCESSORS = "2"
-# A throwaway layer over the base tree; $0 is its folder, $1 the tree, $2 the work folder, $3 the packages, $4 the size.
-WORKSHOP = """
-set -e
-mkdir "$0/upper" "$0/root"
-mount -t tmpfs tmpfs "$0/upper"
-mkdir "$0/upper/data" "$0/upper/work"
-mount -t overlay overlay -o "lowerdir=$1,upperdir=$0/upper/data,workdir=$0/upper/work" "$0/root"
-mkdir "$0/root/build"
-mount --bind "$2" "$0/root/build"
-mount -t proc proc "$0/root/proc"
-chroot "$0/root" sh /build/files/build.sh "$3"
-umount "$0/root/proc" "$0/root/build"
-rmdir "$0/root/build"
-truncate -s "$4" "$2/disk.raw"
-mkfs.ext4 -q -F -d "$0/root" "$2/disk.raw"
-"""
 
 
 @dataclass(frozen=True)
@@ -60,25 +42,11 @@ class KernelImage:
 
 def kernel_image(base: Path, say: Say) -> KernelImage:
     """The image made of a base tree, built first when the cache does not have it."""
-    files = sorted(path for path in SOURCE.iterdir() if path.is_file())
-    key = digest([base.name, PACKAGES, DISK_SIZE, WORKSHOP, *((path.name, path.read_text()) for path in files)])
-    done = KernelImage(cache_dir() / f"kernel-{key}")
-    if done.folder.is_dir():
-        return done
-    say("building the disk of hosts with a kernel of their own (once, about a minute)")
-    for left in cache_dir().glob(".tmp-kernel-*"):
-        shutil.rmtree(left)
-    new = cache_dir() / f".tmp-{done.folder.name}"
-    result, shop = new / "result", new / "shop"
-    shop.mkdir(parents=True)
-    result.mkdir()
-    shutil.copytree(SOURCE, result / "files")
-    argv = [*PRIVATE_MOUNTS, "sh", "-c", WORKSHOP, str(shop), str(base), str(result), " ".join(PACKAGES), DISK_SIZE]
-    run(argv, what="the disk of hosts with a kernel of their own was built", timeout=SLOW)
-    shutil.rmtree(result / "files")
-    result.rename(done.folder)
-    shutil.rmtree(new)
-    return done
+    image = KernelImage(cache_dir() / f"kernel-{digest([base.name, *source_texts(SOURCE)])}")
+    build(
+        image.folder, SOURCE, base, "building the disk of hosts with a kernel of their own (once, about a minute)", say
+    )
+    return image
 
 
 def link_file(name: str, mac: str) -> str:

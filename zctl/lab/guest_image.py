@@ -9,29 +9,17 @@ for what only the real thing can prove; it is built when somebody asks for it.
 from __future__ import annotations
 
 import fcntl
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from zctl.lab.build import PRIVATE_MOUNTS, SLOW, base_tree
+from zctl.lab.build import base_tree
 from zctl.lab.paths import cache_dir
 from zctl.lab.recipe import SUITE, digest
-from zctl.lab.shell import Say, run
+from zctl.lab.shell import Say
+from zctl.lab.workshop import build, source_texts
 
 SOURCE = Path(__file__).parent / "guest"
 CLOUD_SOURCE = Path(__file__).parent / "cloud_guest"
-# The workshop is a throwaway layer over the bare tree; $0 is its folder, $1 the tree, $2 the work folder.
-WORKSHOP = """
-set -e
-mkdir "$0/upper" "$0/root"
-mount -t tmpfs tmpfs "$0/upper"
-mkdir "$0/upper/data" "$0/upper/work"
-mount -t overlay overlay -o "lowerdir=$1,upperdir=$0/upper/data,workdir=$0/upper/work" "$0/root"
-mkdir "$0/root/build"
-mount --bind "$2" "$0/root/build"
-mount -t proc proc "$0/root/proc"
-exec chroot "$0/root" sh /build/files/build.sh
-"""
 
 
 @dataclass(frozen=True)
@@ -58,8 +46,7 @@ class GuestImage:
 
 def guest_key(source: Path = SOURCE) -> str:
     """Changes when any file of the guest does."""
-    files = sorted(path for path in source.rglob("*") if path.is_file())
-    return digest([SUITE, *((str(path.relative_to(source)), path.read_text()) for path in files)])
+    return digest([SUITE, *source_texts(source)])
 
 
 def cached_guest() -> GuestImage:
@@ -74,7 +61,7 @@ def cached_cloud_guest() -> GuestImage:
 
 def guest_image(say: Say) -> GuestImage:
     """The guest image, built first when the cache does not have it."""
-    return build(cached_guest(), SOURCE, "building the guest image (once, about ten seconds)", say)
+    return built(cached_guest(), SOURCE, "building the guest image (once, about ten seconds)", say)
 
 
 def cloud_guest_image(say: Say) -> GuestImage:
@@ -84,25 +71,11 @@ def cloud_guest_image(say: Say) -> GuestImage:
     # A lock of its own: labs can come and go meanwhile.
     with (cache_dir() / "cloud-guest.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return build(cached_cloud_guest(), CLOUD_SOURCE, words, say)
+        return built(cached_cloud_guest(), CLOUD_SOURCE, words, say)
 
 
-def build(done: GuestImage, source: Path, words: str, say: Say) -> GuestImage:
-    """Run a guest's build.sh in the workshop, unless its result is in the cache already."""
-    if done.folder.is_dir():
-        return done
-    tree = base_tree(bare=True, say=say)
-    say(words)
-    for left in cache_dir().glob(f".tmp-{done.folder.name.rpartition('-')[0]}-*"):
-        shutil.rmtree(left)
-    new = cache_dir() / f".tmp-{done.folder.name}"
-    result, shop = new / "result", new / "shop"
-    shop.mkdir(parents=True)
-    result.mkdir()
-    shutil.copytree(source, result / "files")
-    argv = [*PRIVATE_MOUNTS, "sh", "-c", WORKSHOP, str(shop), str(tree), str(result)]
-    run(argv, what="the guest image was built", timeout=SLOW)
-    shutil.rmtree(result / "files")
-    result.rename(done.folder)
-    shutil.rmtree(new)
-    return done
+def built(image: GuestImage, source: Path, words: str, say: Say) -> GuestImage:
+    """The image, which is made over the bare tree when the cache does not have it."""
+    if not image.folder.is_dir():
+        build(image.folder, source, base_tree(bare=True, say=say), words, say)
+    return image

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Makes vmlinuz and initramfs in /build and puts the kernel's modules and what uses them into the tree. Runs in a
-# throwaway copy of the lab's base tree; $1 are the packages, the files of the initramfs lie in /build/files.
+# throwaway copy of the lab's base tree; the files of the initramfs lie in /build/files.
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends $1
+apt-get install -y -qq --no-install-recommends lvm2 nfs-kernel-server nfs-common open-iscsi targetcli-fb
 rm /usr/sbin/policy-rc.d
 # Whoever needs one starts it: at boot they would keep a slow machine busy for longer than everything else.
 for unit in nfs-server nfs-client.target nfs-blkmap rpcbind.service rpcbind.socket rpc-statd rpc-statd-notify \
