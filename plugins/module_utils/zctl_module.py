@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+try:
+    from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble
+except ImportError:
+    from zctl_system import Trouble  # type: ignore[assignment]
 
 LOCK = Path("/run/lock/zctl.lock")
 HELD: list[Any] = []
@@ -40,3 +46,14 @@ def finish(module: Any, outcome: dict[str, Any]) -> None:
         names = "; ".join(f"{result['kind']} {result['name']}: {result['reason']}" for result in failed)
         module.fail_json(msg=names, **outcome)
     module.exit_json(**outcome)
+
+
+def run_concern(module: Any, converge: Callable[[str, dict[str, Any], Any, bool], dict[str, Any]]) -> None:
+    """Run the module of a concern whose code takes the inventory, the state, the scope and whether it only looks."""
+    take_turns()
+    values = module.params
+    try:
+        outcome = converge(values["inventory"], values["state"], values["scope"], module.check_mode)
+    except (Trouble, OSError) as error:
+        module.fail_json(msg=str(error), results=[])
+    finish(module, outcome)

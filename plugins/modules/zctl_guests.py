@@ -13,10 +13,6 @@ description:
     and M(zctl.cloud.zctl_vm) do in four. A task costs more than making a VM, so this is what the C(zctl) command
     itself calls.
 options:
-  inventory:
-    description: UUID of the inventory; part of every mark.
-    type: str
-    required: true
   state:
     description: What is wanted on the host, all concerns, as in schemas/v1/hoststate.json.
     type: dict
@@ -27,14 +23,7 @@ options:
     elements: str
     choices: [vm_removal, storage, l3_services, metadata, security, vm, eip]
     required: true
-  scope:
-    description: UUIDs to look at; everything when not given.
-    type: list
-    elements: str
-  fail:
-    description: Whether a failed resource fails the task.
-    type: bool
-    default: true
+extends_documentation_fragment: [zctl.cloud.concern]
 author: The zctl authors
 """
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.zctl.cloud.plugins.module_utils import zctl_boot as _shipped_with_the_module  # noqa: F401
 from ansible_collections.zctl.cloud.plugins.module_utils import zctl_l3
-from ansible_collections.zctl.cloud.plugins.module_utils.zctl_module import argument_spec, finish, take_turns
-from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble
+from ansible_collections.zctl.cloud.plugins.module_utils.zctl_module import argument_spec, run_concern
 
 DOCUMENTATION = r"""
 ---
@@ -16,23 +15,7 @@ short_description: Brings a host's DHCP and DNS services to their desired state
 description:
   - One network namespace with dnsmasq for each l3-network.
   - One small file for each NIC and name, which come and go without a restart.
-options:
-  inventory:
-    description: UUID of the inventory; part of every mark.
-    type: str
-    required: true
-  state:
-    description: What is wanted, as in schemas/v1/hoststate.json.
-    type: dict
-    required: true
-  scope:
-    description: UUIDs to look at; everything when not given.
-    type: list
-    elements: str
-  fail:
-    description: Whether a failed resource fails the task.
-    type: bool
-    default: true
+extends_documentation_fragment: [zctl.cloud.concern]
 author: The zctl authors
 """
 
@@ -72,14 +55,7 @@ foreign_things:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    take_turns()
-    values = module.params
-    try:
-        answer = zctl_l3.converge(values["inventory"], values["state"], values["scope"], module.check_mode)
-    except (Trouble, OSError) as error:
-        module.fail_json(msg=str(error), results=[])
-    finish(module, answer)
+    run_concern(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True), zctl_l3.converge)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,6 @@ description:
     mode. The C(zctl) command calls it to find drift, and to leave hosts alone that are as they should be.
   - It is an action that hands the concerns' code straight to the host's Python. Nothing is written there.
 options:
-  inventory:
-    description: UUID of the inventory; part of every mark.
-    type: str
-    required: true
   state:
     description: What is wanted on the host, all concerns, as in schemas/v1/hoststate.json; or that as text.
     type: dict
@@ -27,14 +23,7 @@ options:
     elements: str
     choices: [vm_removal, kvm_host, network, storage, l3_services, metadata, security, vm, eip]
     required: true
-  scope:
-    description: UUIDs to look at; everything when not given.
-    type: list
-    elements: str
-  fail:
-    description: Whether a failed resource fails the task.
-    type: bool
-    default: true
+extends_documentation_fragment: [zctl.cloud.concern]
 author: The zctl authors
 """
 

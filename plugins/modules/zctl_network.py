@@ -18,22 +18,6 @@ description:
   - Taking over a NIC that holds addresses is a try. A timer on the host undoes it unless the module is called
     again with O(confirm=true) in time.
 options:
-  inventory:
-    description: UUID of the inventory; part of every mark.
-    type: str
-    required: true
-  state:
-    description: What is wanted, as in schemas/v1/hoststate.json.
-    type: dict
-    required: true
-  scope:
-    description: UUIDs to look at; everything when not given.
-    type: list
-    elements: str
-  fail:
-    description: Whether a failed resource fails the task.
-    type: bool
-    default: true
   confirm:
     description: Keep what is being tried, do nothing else; what was undone meanwhile has failed.
     type: bool
@@ -42,6 +26,7 @@ options:
     description: Seconds until a try is undone.
     type: int
     default: 30
+extends_documentation_fragment: [zctl.cloud.concern]
 author: The zctl authors
 """
 

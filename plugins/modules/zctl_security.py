@@ -6,8 +6,7 @@ from __future__ import annotations
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.zctl.cloud.plugins.module_utils import zctl_boot as _shipped_with_the_module  # noqa: F401
 from ansible_collections.zctl.cloud.plugins.module_utils import zctl_security
-from ansible_collections.zctl.cloud.plugins.module_utils.zctl_module import argument_spec, finish, take_turns
-from ansible_collections.zctl.cloud.plugins.module_utils.zctl_system import Trouble
+from ansible_collections.zctl.cloud.plugins.module_utils.zctl_module import argument_spec, run_concern
 
 DOCUMENTATION = r"""
 ---
@@ -17,23 +16,7 @@ description:
   - Anti-spoofing and stateful security groups in nftables, loaded in one step. Connections that are not admitted
     any more are cut.
   - When the filter cannot be loaded the module fails as a whole, so that no VM is started without it.
-options:
-  inventory:
-    description: UUID of the inventory; part of every mark.
-    type: str
-    required: true
-  state:
-    description: What is wanted, as in schemas/v1/hoststate.json.
-    type: dict
-    required: true
-  scope:
-    description: UUIDs to look at; everything when not given.
-    type: list
-    elements: str
-  fail:
-    description: Whether a failed resource fails the task.
-    type: bool
-    default: true
+extends_documentation_fragment: [zctl.cloud.concern]
 author: The zctl authors
 """
 
@@ -82,14 +65,7 @@ foreign_things:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    take_turns()
-    values = module.params
-    try:
-        answer = zctl_security.converge(values["inventory"], values["state"], values["scope"], module.check_mode)
-    except (Trouble, OSError) as error:
-        module.fail_json(msg=str(error), results=[])
-    finish(module, answer)
+    run_concern(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True), zctl_security.converge)
 
 
 if __name__ == "__main__":
