@@ -33,21 +33,16 @@ def schemas() -> dict[str, str]:
 
 def commands() -> list[list[str]]:
     """Every command, as words."""
-    from zctl.cli.main import COMMANDS
+    import typer
+
+    from zctl.cli.main import COMMANDS, command_app
     from zctl.cli.nouns import noun_app
     from zctl.resources.registry_index import noun_files
 
     found: list[list[str]] = [[]]
     for name in sorted(COMMANDS):
-        if name == "lab":
-            from zctl.cli.lab import app
-
-            found += [
-                ["lab"],
-                *(["lab", command.name or command.callback.__name__] for command in app.registered_commands),
-            ]
-        else:
-            found.append([name])
+        command = typer.main.get_command(command_app(name))
+        found += [[name], *([name, verb] for verb in getattr(command, "commands", {}))]
     for noun in sorted(noun_files()):
         found += [[noun], *([noun, str(command.name)] for command in noun_app(noun).registered_commands)]
     return found

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from zctl.errors import Misuse, did_you_mean
 
@@ -14,11 +15,18 @@ SYSTEM_FILE = Path("/etc/zctl/config.toml")
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of one call; `home` is the data folder, `db` a SQLAlchemy URL."""
+    """The settings of one call; `home` is the data folder, `db` a SQLAlchemy URL.
+
+    `dump_folder` is where dumps of the database go, `dump_recipients` are age's public keys they are encrypted for, and
+    `dump_identity` is the file with the private key that opens them.
+    """
 
     home: Path
     db: str = ""
     ssh_key: str = ""
+    dump_folder: str = ""
+    dump_recipients: tuple[str, ...] = ()
+    dump_identity: str = ""
     forks: int = 20
     lock_timeout: int = 600
     debug: bool = False
@@ -30,7 +38,16 @@ class Config:
         return self.db or f"sqlite:///{self.home / 'zctl.db'}"
 
 
-SETTABLE = {"db": str, "ssh_key": str, "forks": int, "lock_timeout": int}
+SETTABLE: dict[str, type] = {
+    "home": str,
+    "db": str,
+    "ssh_key": str,
+    "forks": int,
+    "lock_timeout": int,
+    "dump_folder": str,
+    "dump_recipients": list,
+    "dump_identity": str,
+}
 
 
 def user_file() -> Path:
@@ -57,10 +74,21 @@ def load(**options: Any) -> Config:
         if text := os.environ.get(variable):
             values[name] = text
     values |= {name: value for name, value in options.items() if value}
-    config = replace(Config(home=data_home(), files=tuple(read)), **values)
-    if config.db and "://" not in config.db:
-        return replace(config, db=f"sqlite:///{Path(config.db).expanduser().absolute()}")
-    return config
+    home = values.pop("home", "")
+    home = Path(home) if home and "ZCTL_HOME" not in os.environ else data_home()
+    values["dump_recipients"] = tuple(values.get("dump_recipients", ()))
+    config = replace(Config(home=home, files=tuple(read)), **values)
+    return replace(config, db=database_url(config)) if config.db else config
+
+
+def database_url(config: Config) -> str:
+    """The inventory's address with its encrypted values opened; a path alone is a file of SQLite."""
+    from zctl.secrets import SEALED, opened
+
+    db = config.db
+    # Within an address the value is quoted as a part of it; an address that is encrypted whole is taken as it is.
+    db = opened(db, config.home, str if SEALED.fullmatch(db) else lambda text: quote(text, safe=""))
+    return db if "://" in db else f"sqlite:///{Path(db).expanduser().absolute()}"
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -78,4 +106,6 @@ def read_file(path: Path) -> dict[str, Any]:
             )
         if not isinstance(value, SETTABLE[name]):
             raise Misuse(f"{path}: {name} must be of type {SETTABLE[name].__name__}")
+        if isinstance(value, list) and not all(isinstance(entry, str) for entry in value):
+            raise Misuse(f"{path}: {name} must be a list of texts")
     return found

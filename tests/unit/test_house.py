@@ -31,7 +31,10 @@ FILES = [
 ]
 MAY_IMPORT = {
     "cli": {"cli", "actions", "inventory", "run", "resources", "plan", "lab"},
-    "actions": {"actions", "inventory", "run", "resources", "plan"},
+    "actions": {"actions", "backup", "servers", "node", "inventory", "run", "resources", "plan"},
+    "backup": {"backup", "inventory", "resources", "plan"},
+    "servers": {"servers", "run", "plan"},
+    "node": {"node", "run", "plan"},
     "inventory": {"inventory", "resources", "plan"},
     "run": {"run", "plan"},
     "resources": {"resources", "plan"},

@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 COMMANDS = {
     "apply": "Create, change and remove resources as manifests say.",
     "converge": "Bring hosts to what the inventory wants.",
+    "db": "Look after the inventory's database.",
     "export": "Write the inventory as manifests.",
     "graph": "Draw zones, hosts, networks, VMs and what leads to them.",
     "init": "Make the inventory, or bring its schema up to date.",
@@ -30,12 +31,20 @@ COMMANDS = {
 MODULES = {
     "apply": "zctl.cli.manifests",
     "converge": "zctl.cli.drift",
+    "db": "zctl.cli.db",
     "export": "zctl.cli.manifests",
     "graph": "zctl.cli.graph",
     "lab": "zctl.cli.lab",
     "net": "zctl.cli.net",
     "plan": "zctl.cli.manifests",
 }
+
+
+def command_app(name: str) -> typer.Typer:
+    """The application of one of COMMANDS; imports its module."""
+    module = import_module(MODULES.get(name, "zctl.cli.top"))
+    found: typer.Typer = module.app if name == "lab" else module.apps()[name]
+    return found
 
 
 class LazyGroup(TyperGroup):
@@ -54,8 +63,7 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name, loaded now."""
         if cmd_name in COMMANDS:
-            module = import_module(MODULES.get(cmd_name, "zctl.cli.top"))
-            return typer.main.get_command(module.app if cmd_name == "lab" else module.apps()[cmd_name])
+            return typer.main.get_command(command_app(cmd_name))
         from zctl.cli.nouns import noun_app
         from zctl.resources.registry_index import foreign_nouns, noun_files
 

@@ -1,0 +1,21 @@
+"""The schema of the inventory's database: bringing it up to date."""
+
+from __future__ import annotations
+
+import typer
+
+from zctl.cli.call import Call, add_command
+
+
+def migrate(call: Call) -> None:
+    """Bring the schema up to date, as zctl init does. An existing inventory keeps all it holds."""
+    from zctl.inventory.engine import shown
+    from zctl.inventory.schema import initialise
+
+    done = initialise(call.config.url)
+    call.done(f"inventory {shown(call.config.url)}: {done}")
+
+
+def add(app: typer.Typer) -> None:
+    """Register the verbs."""
+    add_command(app, "migrate", migrate)
