@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import bench_network, bench_plan, bench_security
+from tests import bench_dump, bench_network, bench_plan, bench_security
 from tests.bench_figure import ROUNDS, Figure, median, run
 from tests.lab.cloud.conftest import manifest
 from tests.lab.cloud.zctl import Cloud
@@ -258,6 +258,7 @@ def main() -> None:
     try:
         (folder / "list").mkdir()
         figures = start_up(folder / "list") + bench_plan.texts(folder, fill)
+        figures.append(bench_dump.dumps(folder))
         if "--quick" not in sys.argv:
             figures += vms(folder)
     finally:

@@ -10,6 +10,9 @@ from urllib.parse import quote
 
 from zctl.errors import Misuse, did_you_mean
 
+ENVIRONMENT = {"db": "ZCTL_DB", "ssh_key": "ZCTL_SSH_KEY"}
+"""Settings that come from the environment, and the names they have there."""
+
 SYSTEM_FILE = Path("/etc/zctl/config.toml")
 
 
@@ -50,6 +53,15 @@ SETTABLE: dict[str, type] = {
 }
 
 
+_taken: dict[str, str] = {}
+
+
+def take_secrets() -> None:
+    """Keep the database's address, which holds a password, to ourselves: programs that zctl starts do not get it."""
+    if address := os.environ.pop("ZCTL_DB", ""):
+        _taken["ZCTL_DB"] = address
+
+
 def user_file() -> Path:
     """The user's configuration file."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "zctl" / "config.toml"
@@ -70,22 +82,21 @@ def load(**options: Any) -> Config:
         if path.exists():
             values |= read_file(path)
             read.append(path)
-    for name, variable in (("db", "ZCTL_DB"), ("ssh_key", "ZCTL_SSH_KEY")):
-        if text := os.environ.get(variable):
+    for name, variable in ENVIRONMENT.items():
+        if text := os.environ.get(variable) or _taken.get(variable):
             values[name] = text
     values |= {name: value for name, value in options.items() if value}
     home = values.pop("home", "")
     home = Path(home) if home and "ZCTL_HOME" not in os.environ else data_home()
     values["dump_recipients"] = tuple(values.get("dump_recipients", ()))
     config = replace(Config(home=home, files=tuple(read)), **values)
-    return replace(config, db=database_url(config)) if config.db else config
+    return replace(config, db=database_url(config, config.db)) if config.db else config
 
 
-def database_url(config: Config) -> str:
-    """The inventory's address with its encrypted values opened; a path alone is a file of SQLite."""
+def database_url(config: Config, db: str) -> str:
+    """A database's address with its encrypted values opened; a path alone is a file of SQLite."""
     from zctl.secrets import SEALED, opened
 
-    db = config.db
     # Within an address the value is quoted as a part of it; an address that is encrypted whole is taken as it is.
     db = opened(db, config.home, str if SEALED.fullmatch(db) else lambda text: quote(text, safe=""))
     return db if "://" in db else f"sqlite:///{Path(db).expanduser().absolute()}"

@@ -8,6 +8,8 @@ import os
 from functools import cache
 from pathlib import Path
 
+from zctl.ownership import give
+
 SYSTEM_FOLDER = Path("/var/log/zctl")
 FILE_NAME = "zctl.log"
 FORMAT = "%(asctime)sZ %(process)d %(levelname)s %(name)s: %(message)s"
@@ -33,6 +35,7 @@ def _handler(path: Path) -> logging.Handler:
 
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.touch(mode=0o640, exist_ok=True)
+    give(path)
     handler = _Handler(path, encoding="utf-8", delay=True)
     formatter = logging.Formatter(FORMAT, "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime

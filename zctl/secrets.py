@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zctl.errors import Misuse, Refused
+from zctl.ownership import give
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -56,6 +57,15 @@ class Keyring:
         except ValueError:
             raise Refused("it holds no key", resource=str(self.path), remedy="restore it from your backup") from None
 
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """The keys themselves, for the rotation only."""
+        return self._keys
+
+    def reseal(self, text: str) -> str:
+        """A text in which every ENC(...) is encrypted anew by the newest key."""
+        return SEALED.sub(lambda found: self.seal(self.open(found[0])), text)
+
     def seal(self, text: str) -> str:
         """ENC(...) of a text."""
         return f"ENC({self._fernet.encrypt(text.encode()).decode()})"
@@ -75,6 +85,42 @@ class Keyring:
                 resource=str(self.path),
                 remedy="restore the key it was made with, or encrypt the value anew: zctl secret encrypt",
             ) from None
+
+
+def make(home: Path) -> Keyring:
+    """Make the key file unless there is one, and load it."""
+    from cryptography.fernet import Fernet
+
+    path = key_file(home)
+    if not path.exists():
+        write_keys(path, (Fernet.generate_key(),))
+    return load(home)
+
+
+def write_keys(path: Path, keys: tuple[bytes, ...]) -> None:
+    """Store keys, newest first: for the owner only, whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(b"".join(key + b"\n" for key in keys))
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            owner = path.stat()
+            os.chown(part, owner.st_uid, owner.st_gid)
+            part.rename(path)
+        else:
+            give(part)
+            os.link(part, path)  # fails where another process was faster: its key counts
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise Refused(
+            f"the key file cannot be written: {error.strerror}", resource=str(path), remedy="check its folder's owner"
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load(home: Path) -> Keyring:

@@ -16,7 +16,7 @@ except ImportError:
     from zctl_system import Trouble  # type: ignore[assignment]
 
 Json = dict[str, Any]
-STEPS = ("vm_removal", "storage", "l3_services", "metadata", "security", "vm", "eip")
+STEPS = ("vm_removal", "storage", "l3_services", "metadata", "security", "vm", "eip", "rows")
 NEED_LIBVIRT = ("vm_removal", "vm")
 NO_LIBVIRT = "the Python library libvirt is missing on the host; zctl converge installs python3-libvirt"
 
@@ -47,7 +47,7 @@ def nothing_yet() -> Json:
 
 def words_of(step: str) -> str:
     """A step as people read it."""
-    return step.replace("_", " ")
+    return "records of the inventory" if step == "rows" else step.replace("_", " ")
 
 
 def add(whole: Json, step: str, outcome: Json) -> None:

@@ -15,7 +15,7 @@ except ImportError:
     from zctl_system import Trouble  # type: ignore[assignment]
 
 Json = dict[str, Any]
-STEPS = ("vm_removal", "kvm_host", "network", "storage", "l3_services", "metadata", "security", "vm", "eip")
+STEPS = ("vm_removal", "kvm_host", "network", "storage", "l3_services", "metadata", "security", "vm", "eip", "rows")
 
 
 def look(args: Json, libvirt: Any) -> Json:

@@ -21,7 +21,7 @@ options:
     description: What to do, in the order given.
     type: list
     elements: str
-    choices: [vm_removal, storage, l3_services, metadata, security, vm, eip]
+    choices: [vm_removal, storage, l3_services, metadata, security, vm, eip, rows]
     required: true
 extends_documentation_fragment: [zctl.cloud.concern]
 author: The zctl authors

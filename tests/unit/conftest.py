@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select
 from typer.testing import CliRunner
 
+from tests.unit.servers import MariaDb, mariadb
 from zctl.cli.main import app
 from zctl.inventory.engine import Inventory
 from zctl.inventory.store import create
@@ -116,7 +117,7 @@ class Zctl:
         return found
 
     def dump(self) -> dict[str, list[Any]]:
-        """All rows of all resource types but events and jobs."""
+        """All rows of all resource types but events, jobs and signs of life."""
         from zctl.resources.registry import all_classes
 
         if not self.db and not (self.home / "zctl.db").exists():
@@ -125,17 +126,30 @@ class Zctl:
             return {
                 cls.noun: sorted(str(row) for row in db.scalars(select(cls)))
                 for cls in all_classes()
-                if cls.noun not in ("event", "job")
+                if cls.noun not in ("event", "job", "management-node")
             }
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDb]:
+    """A MariaDB server for all tests of a process."""
+    with mariadb(tmp_path_factory.mktemp("m")) as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """The address of an inventory's database for one test, on either kind; empty: the file in the data folder."""
+    return "" if request.param == "sqlite" else request.getfixturevalue("server").without_rows()
+
+
 @pytest.fixture
-def zctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zctl:
-    """An empty inventory."""
+def zctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> Zctl:
+    """An empty inventory; each test that takes it runs on SQLite and on MariaDB."""
     hosts = FakeHosts()
     for module in ("converge", "drift", "release", "hosts"):
         monkeypatch.setattr(f"zctl.actions.{module}.execute", hosts)
-    made = Zctl(tmp_path / "home", hosts)
+    made = Zctl(tmp_path / "home", hosts, engine)
     made.ok("init")
     return made
 

@@ -140,6 +140,7 @@ def test_image_mistakes(cloud: Zctl, tmp_path: Path) -> None:
     assert "overlay" in cloud.fails("image", "create", "o", "--source", str(overlay))
 
 
+@pytest.mark.parametrize("engine", [""])
 def test_database_troubles(cloud: Zctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locked, read-only for another reason, gone, not a database, of a newer zctl: told in words, exit 1."""
     monkeypatch.setattr("zctl.inventory.engine.BUSY_TIMEOUT_MS", 100)

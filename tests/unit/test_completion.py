@@ -26,7 +26,7 @@ def test_what_is_offered(cloud: Zctl, words: str, offered: set[str]) -> None:
     environment = {
         **os.environ,
         "ZCTL_HOME": str(cloud.home),
-        "ZCTL_DB": "",
+        "ZCTL_DB": cloud.db,
         "_ZCTL_COMPLETE": "complete_bash",
         "COMP_WORDS": words,
         "COMP_CWORD": str(len(words.split(" ")) - 1),

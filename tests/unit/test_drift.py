@@ -62,7 +62,7 @@ def test_no_drift(drifted: Zctl) -> None:
     before = drifted.dump()
     assert "no differences on 2 hosts" in drifted.ok("plan", "--detailed-exitcode")
     assert drifted.dump() == before
-    assert [set(run.steps) for run in drifted.hosts.runs] == [{"look", *CONCERNS}] * 2
+    assert [set(run.steps) for run in drifted.hosts.runs] == [{"look", *CONCERNS, "rows"}] * 2
 
 
 def test_drift_is_told_field_by_field(drifted: Zctl) -> None:

@@ -44,7 +44,7 @@ def test_an_eip_comes_moves_and_goes(public: Zctl) -> None:
     (router,) = routers(public)
     (eip,) = router["eips"]
     assert (eip["ip"], eip["private_ip"], router["gateway_here"]) == ("198.51.100.10", "10.7.0.10", True)
-    assert [run.steps for run in public.hosts.runs] == [("metadata", "eip")]
+    assert [run.steps for run in public.hosts.runs] == [("metadata", "eip", "rows")]
     told = {nic["name"]: nic["public_ipv4"] for nic in public.hosts.runs[-1].state["metadata"]["nics"]}
     assert told == {"web-1": "198.51.100.10"}
     public.ok("eip", "update", "front", "--nic", "web-2-nic0")

@@ -30,7 +30,7 @@ FILES = [
     if "content" not in path.parts and "migrations" not in path.parts
 ]
 MAY_IMPORT = {
-    "cli": {"cli", "actions", "inventory", "run", "resources", "plan", "lab"},
+    "cli": {"cli", "actions", "backup", "servers", "node", "inventory", "run", "resources", "plan", "lab"},
     "actions": {"actions", "backup", "servers", "node", "inventory", "run", "resources", "plan"},
     "backup": {"backup", "inventory", "resources", "plan"},
     "servers": {"servers", "run", "plan"},

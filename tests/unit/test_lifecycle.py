@@ -216,7 +216,7 @@ def test_eight_processes_take_numbers(cloud: Zctl) -> None:
     """Nobody gets a VNI twice, and nobody fails: writers wait for each other."""
     cloud.ok("zone", "create", "z2")
     words = [sys.executable, "-m", "zctl", "l2-network", "create", "--zone", "z2", "--kind", "vxlan"]
-    environment = {**os.environ, "ZCTL_HOME": str(cloud.home), "ZCTL_DB": ""}
+    environment = {**os.environ, "ZCTL_HOME": str(cloud.home), "ZCTL_DB": cloud.db}
     running = [
         subprocess.Popen([*words, f"n{n}"], env=environment, stderr=subprocess.PIPE, text=True) for n in range(8)
     ]
@@ -234,7 +234,7 @@ def test_a_dead_owners_lease_is_taken_over(cloud: Zctl) -> None:
         "inventory = Inventory(sys.argv[1])\nassert lease.try_take(inventory, [sys.argv[2]], 'test', str) is None\n"
         "print('held', flush=True)\ntime.sleep(60)\n"
     )
-    url = f"sqlite:///{cloud.home / 'zctl.db'}"
+    url = cloud.url
     with Inventory(url).read() as db:
         host = db.scalars(select(Host)).first()
     assert host is not None

@@ -53,14 +53,14 @@ def test_it_lives_where_the_way_out_is(public: Zctl) -> None:
     (row,) = public.rows("load-balancer")
     assert (row["ip"], row["targets"]) == ("198.51.100.11", "web-1-nic0:8080 web-2-nic0:80")
     (entry,) = balancers(public)["h2"]
-    assert list(balancers(public)) == ["h2"] and public.hosts.runs[0].steps == ("kvm_host", "eip")
+    assert list(balancers(public)) == ["h2"] and public.hosts.runs[0].steps == ("kvm_host", "eip", "rows")
     assert public.hosts.runs[0].state["kvm_host"]["balancers"]
     assert (entry["ip"], entry["port"], entry["source"]) == ("198.51.100.11", 80, "10.7.0.12")
     assert [(t["ip"], t["port"]) for t in entry["targets"]] == [("10.7.0.10", 8080), ("10.7.0.11", 80)]
     assert entry["allowed"] == ["192.0.2.0/24", "9.9.9.9/32"]
     public.hosts.runs.clear()
     public.ok(*CREATE, "tls", "--vip", "web", "--l3-network", "private", "--port", "443", "--target", "web-1-nic0")
-    assert public.hosts.runs[0].steps == ("eip",), "the package is there"
+    assert public.hosts.runs[0].steps == ("eip", "rows"), "the package is there"
     assert {row["source_ip"] for row in public.rows("load-balancer")} == {"10.7.0.12"}
     assert "10.7.0.12 belongs to load-balancer" in public.fails(
         "nic", "create", "--vm", "web-1", "--l3-network", "private", "--ip", "10.7.0.12"

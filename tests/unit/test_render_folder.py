@@ -108,8 +108,9 @@ def test_the_state_is_that_of_a_run(cloud: Zctl, folder: Path) -> None:
     vm = found["zctl_state"]["vm"]["vms"][0]
     assert vm["description"] == "!{{ 1 + 1 }}: 'quoted' ü"
     vm["description"] = vm["description"].removeprefix("!")
-    assert found["zctl_state"] == run.state
-    assert found["zctl_scope"] is None and found["zctl_steps"] == list(run.steps) == list(CONCERNS)
+    # What hosts keep of the inventory is brought by zctl's own runs only.
+    assert found["zctl_state"] == {key: part for key, part in run.state.items() if key != "rows"}
+    assert found["zctl_scope"] is None and [*found["zctl_steps"], "rows"] == list(run.steps) == [*CONCERNS, "rows"]
     assert found["ansible_host"] == "198.18.0.1" and found["ansible_port"] == 22
 
 

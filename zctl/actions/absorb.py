@@ -16,6 +16,7 @@ from zctl.resources.internal import Grave, Outstanding, StorageHost
 from zctl.resources.primary_storage import PrimaryStorage
 from zctl.resources.registry import resource_class
 from zctl.resources.vm import Vm
+from zctl.run.render import ROWS
 from zctl.run.values import HostResult, Result
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def absorb(db: Session, hosts: dict[str, HostResult], waiting: dict[str, list[Ou
         reject_foreign_storage(db, key, found)
         failed = {entry.uuid for entry in found.results if entry.result == "failed"}
         for entry in found.results:
+            if entry.concern == ROWS and entry.result != "failed":
+                continue  # it tells of the record, not of the thing
             if entry.uuid not in failed:
                 close_grave(db, key, entry)
             take_result(db, key, entry)

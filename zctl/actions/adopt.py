@@ -17,6 +17,7 @@ from zctl.actions import jobs
 from zctl.actions.adopt_rows import build, known_of, outlook
 from zctl.actions.context import Context
 from zctl.actions.converge import connection_of
+from zctl.actions.converge import tell as bring
 from zctl.errors import Invalid, Misuse, NotFound, Refused
 from zctl.inventory import lease
 from zctl.inventory.snapshot import load
@@ -32,7 +33,7 @@ from zctl.resources.lookup import find
 from zctl.resources.nic import Nic
 from zctl.resources.vm import Vm
 from zctl.resources.volume import Volume
-from zctl.run.render import ADOPT
+from zctl.run.render import ADOPT, ROWS
 from zctl.run.runner import end_leftovers, execute, require_ansible
 from zctl.run.values import HostResult, HostRun
 
@@ -87,6 +88,10 @@ def adopt(context: Context, names: list[str], everything: bool, choice: Choice) 
         if intent.job is not None:
             marks = set_marks(context, hosts, intent)
             settle(context, intent, marks, result)
+    if intent.job is not None:
+        taken = {entry["uuid"] for entry in result.adopted}
+        kept = {host: {key: ROWS for key in vms if key in taken} for host, vms in intent.vms.items()}
+        bring(context, "records of VMs taken over", only={host: uuids for host, uuids in kept.items() if uuids})
     return result
 
 

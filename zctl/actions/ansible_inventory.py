@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zctl.actions.context import Context
@@ -87,7 +87,8 @@ def read(db: str = "") -> list[dict[str, Any]]:
         {
             "name": member.name,
             "groups": list(member.groups),
-            "variables": host_variables(member.run.connection, keys) | run_variables(member.run),
+            "variables": host_variables(replace(member.run.connection, sudo_password=""), keys)
+            | run_variables(member.run),
         }
         for member in found
     ]

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 from zctl.actions import peers
 from zctl.actions.absorb import absorb
 from zctl.actions.context import Context
+from zctl.actions.rows import only_sums, read_keeping
 from zctl.errors import ZctlError
 from zctl.inventory import lease, outstanding
 from zctl.inventory.outstanding import EVERYTHING, Scope
 from zctl.inventory.snapshot import load
 from zctl.plan.assemble import host_state, in_order, restrict
 from zctl.plan.hoststate import CONCERNS, HostState
+from zctl.resources.base import now
 from zctl.resources.host import Host
 from zctl.resources.internal import Outstanding
-from zctl.run.render import EARLY_REMOVAL, LOOK
+from zctl.run.render import EARLY_REMOVAL, LOOK, ROWS
 from zctl.run.runner import end_leftovers, execute, require_ansible
 from zctl.run.values import Connection, HostResult, HostRun, Result
+from zctl.secrets import opened
 
 if TYPE_CHECKING:
     from zctl.plan.snapshot import Snapshot
@@ -51,9 +54,9 @@ class Report:
 
 def connection_of(context: Context, host: Host) -> Connection:
     """How to reach a host."""
-    return Connection(
-        host.name, host.id, host.address, host.port, host.user, host.key or context.config.ssh_key, host.host_key or ""
-    )
+    key = host.key or context.config.ssh_key
+    password = opened(host.sudo_password or "", context.config.home)
+    return Connection(host.name, host.id, host.address, host.port, host.user, key, host.host_key or "", password)
 
 
 def plan_run(
@@ -73,6 +76,8 @@ def plan_run(
     steps = in_order(concerns)
     if state.vm.purge:
         steps = [EARLY_REMOVAL, *(step for step in steps if step != "vm" or state.vm.vms or full)]
+    if not steps and ROWS in concerns:
+        steps = [ROWS]
     if not steps:
         return None
     return HostRun(
@@ -163,7 +168,7 @@ def settled_hosts(context: Context, runs: list[HostRun]) -> dict[str, HostResult
 
 def looking(run: HostRun) -> HostRun:
     """The same run, which only compares."""
-    return replace(run, steps=(LOOK, *run.steps))
+    return replace(only_sums(run), steps=(LOOK, *run.steps))
 
 
 def prepare(
@@ -174,9 +179,11 @@ def prepare(
         with context.inventory.write() as db:
             for key in hosts:
                 outstanding.store(db, {key: only[key]} if only else outstanding.everything(key))
+    begun = now()
     with context.inventory.read() as db:
         snapshot = load(db)
         waiting = outstanding.load(db, hosts)
+        keeping = read_keeping(db, snapshot, begun)
     if only:
         waiting = {key: [row for row in rows if row.uuid in only[key]] for key, rows in waiting.items()}
     runs = []
@@ -191,5 +198,5 @@ def prepare(
         ):
             continue  # it hears of it with the run that brings it back
         elif run := plan_run(context, snapshot, host, waiting[key], patch):
-            runs.append(run)
+            runs.append(keeping.added(run, host, waiting[key]))
     return runs, waiting

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from zctl.actions import jobs
 from zctl.actions.context import Context
 from zctl.actions.converge import looking, plan_run
+from zctl.actions.rows import read_keeping
 from zctl.errors import Misuse
 from zctl.inventory import lease, outstanding
 from zctl.inventory.outstanding import EVERYTHING, Scope
@@ -17,6 +18,7 @@ from zctl.inventory.snapshot import load
 from zctl.inventory.store import drop_tags, record, touch
 from zctl.plan.drift import Difference, Drift, compare
 from zctl.plan.hoststate import CONCERNS
+from zctl.resources.base import now
 from zctl.resources.host import Host
 from zctl.resources.internal import Outstanding
 from zctl.resources.lookup import find
@@ -76,7 +78,9 @@ def drift(context: Context, selection: Selection) -> Drift:
     """Compare hosts with the inventory by Ansible's check mode, while no other zctl process works on them."""
     require_ansible()
     with context.inventory.read() as db:
-        ids = sorted(scope_of(db, load(db), selection))
+        snapshot = load(db)
+        # The daily comparison of a cloud that has no hosts yet finds nothing amiss.
+        ids = [] if selection == Selection() and not snapshot.all(Host) else sorted(scope_of(db, snapshot, selection))
     if not ids:
         return Drift()
     deadline = time.monotonic() + context.config.lock_timeout
@@ -89,10 +93,12 @@ def look(context: Context, selection: Selection, ids: list[str], *, patient: boo
     """One comparison under the hosts' leases; None when another process is about to change them and we are patient."""
     timeout = context.config.lock_timeout
     with lease.hold(context.inventory, ids, "plan", timeout, context.say, end_leftovers):
+        begun = now()
         with context.inventory.read() as db:
             snapshot = load(db)
             scope = scope_of(db, snapshot, selection)
             waiting = outstanding.load(db, ids)
+            keeping = read_keeping(db, snapshot, begun)
             if patient and jobs.others_at_work(db, ids):
                 return None
         runs, skipped = [], {}
@@ -106,7 +112,7 @@ def look(context: Context, selection: Selection, ids: list[str], *, patient: boo
             wanted = [Outstanding(host_id=key, uuid=uuid, concerns=words) for uuid, words in scope[key].items()]
             run = plan_run(context, snapshot, host, wanted, None)
             if run is not None:
-                runs.append(looking(run))
+                runs.append(looking(keeping.added(run, host, ())))
         results = execute(runs, context.run_settings(check=True), context.watch) if runs else {}
     names = {row.id: row.name for row in snapshot.all(Host)}
     found = compare(results.values(), {names[key]: {row.uuid for row in rows} for key, rows in waiting.items()})

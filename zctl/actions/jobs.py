@@ -11,13 +11,14 @@ from sqlmodel import col
 from zctl.actions.context import Context
 from zctl.actions.converge import Patch, Report, converge
 from zctl.errors import Conflict, HostError, Refused, ZctlError
-from zctl.inventory import outstanding, removal
+from zctl.inventory import nodes, outstanding, removal
 from zctl.inventory.lease import LIFETIME, is_dead, owner, shown_owner
 from zctl.inventory.outstanding import Scope
 from zctl.inventory.snapshot import load
 from zctl.inventory.store import record
 from zctl.plan.names import noun_of_kind
-from zctl.resources.base import Resource, now
+from zctl.resources.base import Resource
+from zctl.resources.clock import clock
 from zctl.resources.host import Host
 from zctl.resources.job import Job
 from zctl.resources.lookup import find
@@ -36,7 +37,7 @@ def begin(db: Session, context: Context, verb: str, targets: list[Resource], sco
         verb=verb,
         state="Running",
         owner=owner(),
-        heartbeat_at=now(),
+        heartbeat_at=clock(db),
         reason=context.reason,
         targets=[{"kind": row.noun, "uuid": row.id, "name": row.name} for row in targets],
         hosts={host: own_part(uuids) for host, uuids in scope.items()},
@@ -45,6 +46,7 @@ def begin(db: Session, context: Context, verb: str, targets: list[Resource], sco
     job.name = f"{verb.replace(' ', '-')}-{job.id[:8]}"
     db.add(job)
     outstanding.store(db, scope)
+    nodes.beat(db)
     return job
 
 
@@ -146,12 +148,20 @@ def undo(context: Context, job: Job) -> None:
 
 
 def end(context: Context, job: Job, state: str, error: str | None = None) -> None:
-    """Close a job."""
+    """Close a job. Raises Conflict when another node has taken it over meanwhile: the outcome is that one's to tell."""
     with context.inventory.write() as db:
         row = db.get(Job, job.id)
         if row is None:
             return
-        row.state, row.error, row.ended_at = state, (error or None) and str(error)[:4000], now()  # type: ignore[assignment]
+        if row.owner != job.owner:
+            raise Conflict(
+                f"this process gave no sign of life for over {LIFETIME.seconds} s, so "
+                f"{shown_owner(row.owner)} took over what it was doing",
+                resource=job.label,
+                remedy=f"zctl job show {job.name} tells how it ends",
+            )
+        row.state, row.error = state, (error or None) and str(error)[:4000]  # type: ignore[assignment]
+        row.ended_at = clock(db)
         db.add(row)
         for target in job.targets:
             target_row = db.get(resource_class(target["kind"]), target["uuid"])
@@ -161,10 +171,10 @@ def end(context: Context, job: Job, state: str, error: str | None = None) -> Non
 
 def orphans(db: Session) -> list[Job]:
     """Running jobs whose process is gone."""
-    found = []
+    found, present = [], clock(db)
     for job in db.scalars(select(Job).where(col(Job.state) == "Running").order_by(col(Job.created_at))):
         dead = is_dead(job.owner)
-        silent = job.heartbeat_at is None or job.heartbeat_at + LIFETIME < now()
+        silent = job.heartbeat_at is None or job.heartbeat_at + LIFETIME < present
         if job.owner != owner() and (dead is True or (dead is None and silent)):
             found.append(job)
     return found
@@ -186,9 +196,11 @@ def claim(context: Context, job: Job) -> bool:
         taken = db.execute(
             update(Job)
             .where(col(Job.id) == job.id, col(Job.owner) == job.owner, col(Job.state) == "Running")
-            .values(owner=owner(), heartbeat_at=now())
+            .values(owner=owner(), heartbeat_at=clock(db))
         )
-    return bool(taken.rowcount)  # type: ignore[attr-defined]
+    if taken.rowcount:  # type: ignore[attr-defined]
+        job.owner = owner()
+    return job.owner == owner()
 
 
 def resume_orphans(context: Context) -> int:

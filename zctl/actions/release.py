@@ -10,7 +10,7 @@ from zctl.plan.hoststate import HostState, Named, PurgedFile, StorageState, VmSt
 from zctl.resources.host import Host
 from zctl.resources.primary_storage import PrimaryStorage
 from zctl.resources.vm import Vm
-from zctl.run.render import EARLY_REMOVAL
+from zctl.run.render import EARLY_REMOVAL, ROWS
 from zctl.run.runner import end_leftovers, execute
 from zctl.run.values import HostRun
 
@@ -42,8 +42,9 @@ def release(context: Context, hosts: list[str], storages: list[str]) -> None:
             storage=StorageState(purge=files),
         )
         first = (*((EARLY_REMOVAL,) if domains else ()), *(("storage",) if files else ()))
-        steps = (*first, "network", "l3_services", "metadata", "security", "eip")
-        runs.append(HostRun(connection_of(context, host), state.model_dump(), None, steps))
+        steps = (*first, "network", "l3_services", "metadata", "security", "eip", ROWS)
+        values = state.model_dump() | {ROWS: {"gone": True}}
+        runs.append(HostRun(connection_of(context, host), values, None, steps))
     if not runs:
         return
     ids = sorted(run.connection.uuid for run in runs)

@@ -45,6 +45,19 @@ MUTATING: dict[str, tuple[Any, Any]] = {
     "dry_run": (_option(bool, "--dry-run", help="Say what would be done, change nothing."), False),
     "reason": (_option(str, "--reason", help="Why; kept in the event.", metavar="TEXT"), ""),
 }
+SOURCES = ("primary", "replica")
+READING: dict[str, tuple[Any, Any]] = {
+    "read_from": (
+        _option(
+            str,
+            "--read-from",
+            help="Of a database with several servers, read the primary, or a replica.",
+            metavar="primary|replica",
+            autocompletion=lambda incomplete: [name for name in SOURCES if name.startswith(incomplete)],
+        ),
+        "primary",
+    ),
+}
 LISTING: dict[str, tuple[Any, Any]] = {
     "columns": (_option(str, "--columns", "-c", help="Columns, separated by commas.", metavar="A,B"), ""),
     "sort": (_option(str, "--sort", help="Columns to sort by, - before one reverses it.", metavar="A,-B"), ""),
@@ -72,6 +85,7 @@ class Call:
     sort: str = ""
     filters: list[str] | None = None
     no_header: bool = False
+    read_from: str = "primary"
 
     @cached_property
     def config(self) -> Config:
@@ -85,7 +99,9 @@ class Call:
         """The open inventory; its schema has been checked."""
         from zctl.inventory.engine import Inventory
 
-        inventory = Inventory(self.config.url)
+        if self.read_from not in SOURCES:
+            raise Misuse(f"--read-from {self.read_from!r} is neither primary nor replica")
+        inventory = Inventory(self.config.url, read_from=self.read_from, waiting=self.progress.say)
         inventory.check_schema()
         return inventory
 
@@ -129,9 +145,14 @@ def warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
-def shared_parameters(*, mutating: bool = False, listing: bool = False) -> list[inspect.Parameter]:
-    """The parameters that a command gets beside its own."""
+def shared_options(*, mutating: bool, listing: bool, reading: bool) -> dict[str, tuple[Any, Any]]:
+    """The options that a command gets beside its own: kind and default by name."""
     wanted = (LISTING if listing else {}) | (MUTATING if mutating else {}) | SHARED
+    return wanted | (READING if reading or listing else {})
+
+
+def shared_parameters(wanted: dict[str, tuple[Any, Any]]) -> list[inspect.Parameter]:
+    """The same as parameters."""
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
         for name, (kind, default) in wanted.items()
@@ -146,24 +167,23 @@ def add_command(
     *,
     mutating: bool = False,
     listing: bool = False,
+    reading: bool = False,
     help: str = "",
     formats: tuple[str, ...] = FORMATS,
 ) -> None:
     """Register `body(call, **own)` as a command with the shared options.
 
-    `own` are its parameters; when not given they are taken from the function's signature.
+    `own` are its parameters; when not given they are taken from the function's signature. `reading`: it only reads, as
+    those with `listing` do, so that it may be sent to a replica.
     """
     if own is None:
         signature = inspect.signature(body, eval_str=True)
         own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in list(signature.parameters.values())[1:]]
-    parameters = own + shared_parameters(mutating=mutating, listing=listing)
+    shared = shared_options(mutating=mutating, listing=listing, reading=reading)
+    parameters = own + shared_parameters(shared)
 
     def command(**values: Any) -> None:
-        taken = {
-            key: values.pop(key)
-            for key in list(values)
-            if key in SHARED or (mutating and key in MUTATING) or (listing and key in LISTING)
-        }
+        taken = {key: values.pop(key) for key in list(values) if key in shared}
         call = Call(**taken)
         with Guard(call):
             if call.output not in formats:
@@ -177,8 +197,13 @@ def add_command(
     app.command(name)(command)
 
 
-def command_apps(commands: dict[str, tuple[Callable[..., None], bool, tuple[str, ...]]]) -> dict[str, typer.Typer]:
-    """A Typer application for each command that belongs to no noun: name -> body, whether it mutates, formats."""
+def command_apps(
+    commands: dict[str, tuple[Callable[..., None], bool, tuple[str, ...]]], reading: tuple[str, ...] = ()
+) -> dict[str, typer.Typer]:
+    """A Typer application for each command that belongs to no noun: name -> body, whether it mutates, formats.
+
+    `reading` names those that may read from a replica.
+    """
     made = {}
     for name, (body, mutating, formats) in commands.items():
         made[name] = typer.Typer(
@@ -186,7 +211,7 @@ def command_apps(commands: dict[str, tuple[Callable[..., None], bool, tuple[str,
             pretty_exceptions_enable=False,
             context_settings={"help_option_names": ["-h", "--help"]},
         )
-        add_command(made[name], name, body, mutating=mutating, formats=formats)
+        add_command(made[name], name, body, mutating=mutating, reading=name in reading, formats=formats)
     return made
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 import typer
 
 # Each has a function `add(app)` that registers its verbs.
-PARTS = ("zctl.cli.db_schema",)
+PARTS = ("zctl.cli.db_schema", "zctl.cli.db_dumps", "zctl.cli.db_rebuild", "zctl.cli.db_servers")
 
 
 def group() -> None:

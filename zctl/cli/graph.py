@@ -44,4 +44,4 @@ def graph(
 
 def apps() -> dict[str, typer.Typer]:
     """The application."""
-    return command_apps({"graph": (graph, False, DRAWINGS)})
+    return command_apps({"graph": (graph, False, DRAWINGS)}, reading=("graph",))

@@ -17,14 +17,20 @@ COMMANDS = {
     "apply": "Create, change and remove resources as manifests say.",
     "converge": "Bring hosts to what the inventory wants.",
     "db": "Look after the inventory's database.",
+    "dump_mysql": "Dump the database to a file, while zctl goes on working.",
     "export": "Write the inventory as manifests.",
+    "gc": "Remove old events, jobs and files of runs.",
     "graph": "Draw zones, hosts, networks, VMs and what leads to them.",
     "init": "Make the inventory, or bring its schema up to date.",
+    "install": "Set up this machine as a management node.",
     "lab": "Throwaway real hosts for trying zctl and for tests.",
     "net": "Look into networks: by real packets, or by following one.",
     "plan": "Say what an apply would change, or how hosts differ from the inventory.",
     "refresh": "Read the state of VMs back from the hosts.",
     "render": "Write what a run would do as a folder for ansible-playbook.",
+    "restore_mysql": "Put a dump in the place of the inventory.",
+    "secret": "Encrypt passwords for the configuration and for manifests, read them, change the key.",
+    "upgrade": "Bring the inventory to this zctl, after a dump.",
     "version": "Print the version.",
     "wait": "Wait until a resource is in a state, or a VM answers.",
 }
@@ -32,11 +38,17 @@ MODULES = {
     "apply": "zctl.cli.manifests",
     "converge": "zctl.cli.drift",
     "db": "zctl.cli.db",
+    "dump_mysql": "zctl.cli.dumps",
     "export": "zctl.cli.manifests",
+    "gc": "zctl.cli.node",
     "graph": "zctl.cli.graph",
+    "install": "zctl.cli.node",
     "lab": "zctl.cli.lab",
     "net": "zctl.cli.net",
     "plan": "zctl.cli.manifests",
+    "restore_mysql": "zctl.cli.dumps",
+    "secret": "zctl.cli.secret",
+    "upgrade": "zctl.cli.upgrade",
 }
 
 
@@ -121,4 +133,7 @@ def root(
 
 def main() -> None:
     """Run the command line."""
+    from zctl.config import take_secrets
+
+    take_secrets()
     app(prog_name="zctl")

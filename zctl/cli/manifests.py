@@ -108,6 +108,8 @@ def plan(
             return
         if host or noun or name:
             raise Misuse("--host, --noun and --name select what is compared on hosts", remedy="leave -f out, or them")
+        if call.read_from == "replica":
+            call.progress.say("a plan of manifests is worked out on the primary, in a transaction that is undone")
         manifest = read_manifest(files, var, var_file, set_name)
         plan_documents(call, manifest, options_of(manifest, prune, take_over), out, detailed=detailed)
     except ZctlError as error:
@@ -256,5 +258,6 @@ def apps() -> dict[str, typer.Typer]:
             "plan": (plan, False, (*FORMATS, "markdown")),
             "apply": (apply, True, (*FORMATS, "markdown")),
             "export": (export, False, FORMATS),
-        }
+        },
+        reading=("plan", "export"),
     )

@@ -38,7 +38,8 @@ def noun_app(noun: str) -> typer.Typer:
         parameters = [*create_parameters(cls), *getattr(special, "CREATE_OPTIONS", [])]
         add_command(app, "create", bound(creator, cls), parameters, mutating=True, help=f"Make a new {noun}.")
     add_command(app, "list", bound(list_rows, cls), [], listing=True, help=f"List every {noun}.")
-    add_command(app, "show", bound(show, cls), [name_parameter(cls)], help=f"Show all there is to know of one {noun}.")
+    about = f"Show all there is to know of one {noun}."
+    add_command(app, "show", bound(show, cls), [name_parameter(cls)], reading=True, help=about)
     if not cls.read_only:
         add_command(
             app,

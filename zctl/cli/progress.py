@@ -19,6 +19,8 @@ STEPS = {
     "look": "comparing",
     "net_check": "sending and hearing probes",
     "net_facts": "looking at its networks",
+    "mysql_server": "database server",
+    "mysql_replication": "database server",
     "guests": "disks, leases and virtual machines",
     "unreachable": "does not answer",
 }

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, select, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 from sqlmodel import col
 
 from zctl.errors import Conflict, DatabaseError, Misuse
+from zctl.inventory import addresses
+from zctl.inventory.addresses import split
+from zctl.inventory.failover import (
+    CONNECT_SECONDS,
+    FAILOVER_SECONDS,
+    LOST_ERRORS,
+    READ_ONLY_ERRORS,
+    Finder,
+    error_number,
+    is_passing,
+    watch_over,
+)
 from zctl.inventory.head import HEAD
 from zctl.resources.internal import Info
 
@@ -24,25 +36,63 @@ BUSY_TIMEOUT_MS = 60_000
 class Inventory:
     """An open inventory: `read` and `write` give sessions, each of which is one transaction."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, read_from: str = "primary", waiting: Callable[[str], None] | None = None) -> None:
+        """Open the inventory at a URL, which may name several servers.
+
+        `read_from` may be `replica`: reads then go to a server that follows the primary, until the first write.
+        `waiting` hears once when no server takes writes.
+        """
         self.url = url
-        self.engine = connect(url)
+        self.engine = connect(url, waiting=waiting)
+        self._replica = connect(url, replica=True) if read_from == "replica" and is_replicated(url) else None
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session for reading; what is changed in it is thrown away."""
-        with explained(self.url), Session(self.engine, expire_on_commit=False, autoflush=False) as db:
+        engine = self._replica or self.engine
+        with explained(self.url), Session(engine, expire_on_commit=False, autoflush=False) as db:
             yield db
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One write transaction: writers take turns, all of it is stored or nothing."""
+        """One write transaction: writers take turns, all of it is stored or nothing.
+
+        Its begin waits for a server that takes writes. What is lost on the way later is refused and told: the caller
+        may repeat. Only when the connection ends while the commit is under way nobody knows what became of it.
+        """
+        self._replica = None  # what this command wrote it is to read back
         engine = self.engine.execution_options(zctl_write=True)
-        with explained(self.url), Session(engine, expire_on_commit=False) as db:
-            if self.engine.dialect.name != "sqlite":
-                db.execute(select(col(Info.id)).with_for_update())
+        with explained(self.url), self.begun(engine) as db:
             yield db
-            db.commit()
+            try:
+                db.commit()
+            except DBAPIError as error:
+                if error_number(error.orig) in LOST_ERRORS:
+                    raise DatabaseError(
+                        "the connection ended while the change was being stored: it may be stored or not",
+                        remedy="look before you repeat it",
+                    ) from None
+                raise
+
+    @contextmanager
+    def begun(self, engine: Engine) -> Iterator[Session]:
+        """A session that has the turn to write."""
+        deadline = time.monotonic() + FAILOVER_SECONDS
+        while True:
+            with Session(engine, expire_on_commit=False) as db:
+                try:
+                    if engine.dialect.name != "sqlite":
+                        db.execute(select(col(Info.id)).with_for_update())
+                        # A primary that is being replaced stops taking writes while others wait for their turn.
+                        if split(self.url)[1] and db.scalar(text("SELECT @@global.read_only")):
+                            db.invalidate()
+                            continue
+                except DBAPIError as error:
+                    if not split(self.url)[1] or not is_passing(error.orig) or time.monotonic() > deadline:
+                        raise
+                    continue  # nothing was done yet: begin again, on the server that takes writes now
+                yield db
+                return
 
     def check_schema(self) -> None:
         """Raise DatabaseError unless the tables are there and of this version."""
@@ -73,7 +123,7 @@ class Inventory:
 
 def sqlite_path(url: str) -> Path | None:
     """The file of a plain SQLite URL, or None for other databases and for SQLite's own file: addresses."""
-    made = make_url(url)
+    made, _servers = split(url)
     if made.get_backend_name() != "sqlite" or not made.database or made.database.startswith("file:"):
         return None
     return Path(made.database)
@@ -81,21 +131,34 @@ def sqlite_path(url: str) -> Path | None:
 
 def shown(url: str) -> str:
     """The URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
+    return addresses.shown(url)
 
 
-def connect(url: str) -> Engine:
-    """An engine with foreign keys and WAL on SQLite, and honest transactions. Raises Misuse for a URL with mistakes."""
+def is_replicated(url: str) -> bool:
+    """Whether the address names several servers."""
+    return bool(split(url)[1])
+
+
+def connect(url: str, *, replica: bool = False, waiting: Callable[[str], None] | None = None) -> Engine:
+    """An engine with foreign keys and WAL on SQLite, and honest transactions. Raises Misuse for a URL with mistakes.
+
+    Of several servers it connects to the one that takes writes, or with `replica` to one that follows that.
+    """
     try:
-        made = make_url(url)
+        made, servers = split(url)
         if made.get_backend_name() in ("mysql", "mariadb") and "+" not in made.drivername:
             made = made.set(drivername=f"{made.drivername}+pymysql")
         if made.get_backend_name() == "sqlite":
             engine = create_engine(made, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
         else:
+            options: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS if servers else 10}
+            if made.password:
+                options["password"] = made.password.encode()  # the driver would take a text for Latin-1
             engine = create_engine(
-                made, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args={"connect_timeout": 10}
+                made, pool_pre_ping=not servers, isolation_level="READ COMMITTED", connect_args=options
             )
+            if servers:
+                watch_over(engine, Finder(servers, replica, waiting=waiting))
     except (ArgumentError, NoSuchModuleError, ImportError):
         raise Misuse(
             f"{url.partition('://')[0]!r} is no database zctl knows",
@@ -148,6 +211,11 @@ def explain(url: str, error: DBAPIError) -> tuple[str]:
     words, path = str(error.orig), sqlite_path(url)
     place = str(path) if path else shown(url)
     lower = words.lower()
+    if error_number(error.orig) in READ_ONLY_ERRORS and not path:
+        return (
+            f"the database server of {place} takes no writes any more; nothing was stored, repeat the command (zctl db"
+            " status shows the servers)",
+        )
     if "locked" in lower:
         return (
             f"the inventory {place} is locked by another program for over {BUSY_TIMEOUT_MS // 1000} s; end that first",
@@ -161,6 +229,8 @@ def explain(url: str, error: DBAPIError) -> tuple[str]:
     if "malformed" in lower or "not a database" in lower:
         return (f"{place} is damaged or not an inventory; restore a dump",)
     if "can't connect" in lower or "connection refused" in lower or "lost connection" in lower or "gone away" in lower:
+        if is_replicated(url):
+            return (f"no server of {place} takes writes; zctl db status shows why",)
         return (f"the database server of {place} does not answer; start it or correct --db",)
     if "access denied" in lower:
         return (f"the database server refuses the user or password of {place}",)

@@ -1,3 +1,3 @@
 """The schema revision that this zctl works with. A test keeps it equal to the newest migration's."""
 
-HEAD = "0009"
+HEAD = "0011"

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from zctl.errors import Refused
 from zctl.inventory.outstanding import Scope, collect_news, collect_scope, note
-from zctl.inventory.store import drop_tags, record
+from zctl.inventory.store import drop_tags, record, touch
 from zctl.plan.fragments import Tombstone
 from zctl.resources.base import Resource, references
 from zctl.resources.internal import Grave
@@ -105,7 +105,7 @@ def delete(db: Session, removal: Removal, snapshot: Snapshot, reason: str | None
     for row, name in removal.detached:
         collect_scope(snapshot, row, scope)
         setattr(row, name, None)
-        db.add(row)
+        touch(db, row)
     db.flush()
     for row in removal.rows:
         record(db, row, "deleted", reason)

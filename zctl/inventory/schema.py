@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
 from zctl.errors import DatabaseError
 from zctl.inventory.engine import Inventory, explained, sqlite_path
 from zctl.inventory.head import HEAD
+from zctl.ownership import give
 from zctl.resources.internal import Info
 from zctl.resources.registry import resource_class
 from zctl.resources.registry_index import foreign_nouns
@@ -33,6 +35,31 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
+def revision_of(url: str) -> str | None:
+    """The schema revision of the inventory at a URL; None when there is none."""
+    path = sqlite_path(url)
+    if path is not None and not path.exists():
+        return None
+    inventory = Inventory(url)
+    with explained(url), inventory.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def pending(before: str) -> list[tuple[str, str]]:
+    """The migrations from a revision to this zctl's, in order: number and what each brings."""
+    script = ScriptDirectory.from_config(alembic_config())
+    found = [(entry.revision, entry.doc) for entry in script.iterate_revisions(HEAD, before)]
+    return found[::-1]
+
+
+def require_known(before: str) -> None:
+    """Raise DatabaseError for a schema that a newer zctl made."""
+    if before > HEAD:
+        raise DatabaseError(
+            f"the inventory has schema {before}, newer than this zctl's {HEAD}", remedy="install a newer zctl"
+        )
+
+
 def initialise(url: str) -> str:
     """Make or update the inventory at a URL; says what was done. An existing inventory keeps all its rows."""
     path = sqlite_path(url)
@@ -40,6 +67,7 @@ def initialise(url: str) -> str:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600, exist_ok=True)
+            give(path)
         except OSError as error:
             raise DatabaseError(
                 f"cannot make {path}: {error.strerror}", remedy="check the folder's owner and mode, or set ZCTL_HOME"
@@ -52,11 +80,13 @@ def initialise(url: str) -> str:
             # A migration may have to make a table anew; dropping the old one must not delete what refers to it.
             connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            # Its statements on tables are no transaction; two nodes at once would make the same table. Ends with the
+            # connection.
+            connection.exec_driver_sql("SELECT GET_LOCK(LEFT(CONCAT('zctl.', DATABASE()), 64), 600)")
         before = MigrationContext.configure(connection).get_current_revision()
-        if before is not None and before > HEAD:
-            raise DatabaseError(
-                f"the inventory has schema {before}, newer than this zctl's {HEAD}", remedy="install a newer zctl"
-            )
+        if before is not None:
+            require_known(before)
         if before != HEAD:
             command.upgrade(alembic_config(connection), "head")
             if path is not None and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()):

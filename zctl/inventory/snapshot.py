@@ -14,7 +14,7 @@ from zctl.resources.registry import all_classes
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-LEFT_OUT = {"job", "event", "tag"}
+LEFT_OUT = {"job", "event", "management-node", "tag"}
 
 
 def load(db: Session) -> Snapshot:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 NAME_RULE = "letters, digits, '.', '_' and '-', 1 to 80 characters, beginning with a letter or digit"
+SEALED_PATTERN = r"^(ENC\([A-Za-z0-9_=-]+\))?$"
 HOSTNAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
 HOSTNAME_RULE = (
     "letters, digits and '-', 1 to 63 characters, not at either end a '-' (it becomes the guest's host name)"
@@ -42,8 +43,10 @@ class Attr:
     `on_delete` what happens to this row when that one is deleted: it forbids it, goes with it when the user says
     so (cascade), goes with it as its part (owned), or loses the reference (detach). `auto` marks a field that is
     allocated or derived when it is not given, `needed` one that a user must give though the column may be empty.
+    What is `observed` on hosts is no part of what they keep of the row.
     `impact` is what a change of it means for what runs, `instead` what to do when it can never change. `option` is its
-    name on the command line where that is not the field's; of an `opaque` one only size and hash are ever shown.
+    name on the command line where that is not the field's; of an `opaque` one only size and hash are ever shown. A
+    `secret` one is taken and kept as ENC(...) only, and opened where it is used.
     """
 
     help: str
@@ -61,6 +64,8 @@ class Attr:
     instead: str = ""
     option: str = ""
     opaque: bool = False
+    secret: bool = False
+    observed: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,8 @@ def attr(
     instead: str = "",
     option: str = "",
     opaque: bool = False,
+    secret: bool = False,
+    observed: bool = False,
     **column: Any,
 ) -> Any:
     """Declare a field. Further keywords (ge, le, unique, index, default_factory ...) go to sqlmodel's Field.
@@ -118,9 +125,9 @@ def attr(
     elif text:
         column.setdefault("sa_type", String(max_length))
     length = getattr(column.get("sa_type"), "length", None)
-    pattern = column.pop("regex", "")
+    pattern = column.pop("regex", SEALED_PATTERN if secret else "")
     fixed = (help, when, listed, unit, ref, on_delete, auto, choices, pattern, needed, length, impact, instead)
-    about = Attr(*fixed, option, opaque)
+    about = Attr(*fixed, option, opaque, secret, observed)
     return Field(default, schema_extra={"json_schema_extra": {"attr": about}}, **column)
 
 
@@ -300,6 +307,14 @@ class Resource(SQLModel):
     def purge(self, snapshot: Snapshot) -> list[Tombstone]:
         """The data on hosts that goes when this row is deleted. Pure."""
         return []
+
+    def keeper(self, snapshot: Snapshot) -> str | None:
+        """The one host that keeps a record of this row; None when all do. Each change of it is brought there. Pure."""
+        return None
+
+    def recorded(self) -> dict[str, Any]:
+        """Observed columns as a host is to keep them, where an inventory made anew would not find them out. Pure."""
+        return {}
 
     def accept(self, db: Session, field: str, actual: Any) -> list[Resource] | None:
         """Take a value that a host has into the inventory; returns the rows changed, None when that cannot be."""

@@ -48,7 +48,13 @@ class Eip(Resource, table=True):
     )
     nic_id: str | None = ref("nic", None, help="the network card that it stands for", listed="list", on_delete="detach")
     host_id: str | None = ref(
-        "host", None, help="the host that answers for it", when="never", listed="wide", on_delete="detach"
+        "host",
+        None,
+        help="the host that answers for it",
+        when="never",
+        listed="wide",
+        on_delete="detach",
+        observed=True,
     )
 
     inputs = {

@@ -42,6 +42,13 @@ class Host(Resource, table=True):
         sa_type=String(63),
         regex=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$",
     )
+    sudo_password: str | None = attr(
+        None,
+        help="password for sudo where it asks for one, as ENC(...) from zctl secret encrypt; empty: none",
+        text=True,
+        max_length=1024,
+        secret=True,
+    )
     key: str | None = attr(
         None, help="private key file; none: ZCTL_SSH_KEY, the configured one or what ssh finds itself", text=True
     )
@@ -64,16 +71,19 @@ class Host(Resource, table=True):
         when="never",
         listed="list",
         choices=("Connecting", "Connected", "Disconnected", "Maintenance"),
+        observed=True,
     )
     problem: str | None = attr(
-        None, help="what is wrong with it", when="never", listed="wide", text=True, max_length=1000
+        None, help="what is wrong with it", when="never", listed="wide", text=True, max_length=1000, observed=True
     )
-    cpus: int | None = attr(None, help="logical CPUs found", when="never", listed="list")
-    memory: int | None = attr(None, help="memory found", when="never", listed="list", unit="bytes")
+    cpus: int | None = attr(None, help="logical CPUs found", when="never", listed="list", observed=True)
+    memory: int | None = attr(None, help="memory found", when="never", listed="list", unit="bytes", observed=True)
     virtualization: str | None = attr(
-        None, help="kvm or qemu, as found or set", when="never", listed="wide", sa_type=String(8)
+        None, help="kvm or qemu, as found or set", when="never", listed="wide", sa_type=String(8), observed=True
     )
-    facts: dict[str, Any] = attr(default_factory=dict, help="what was found on it", when="never", json=True)
+    facts: dict[str, Any] = attr(
+        default_factory=dict, help="what was found on it", when="never", json=True, observed=True
+    )
 
     def check(self, db: Session) -> None:
         """A key file must exist, so that the mistake shows here and not as a refused login."""
@@ -90,6 +100,10 @@ class Host(Resource, table=True):
             for other in hosts if self.id in hosts else ():
                 found.setdefault(other, []).append(network.id)
         return found
+
+    def recorded(self) -> dict[str, Any]:
+        """Only its maintenance is anybody's wish."""
+        return {"state": self.state} if self.state == "Maintenance" else {}
 
     def absorb(self, db: Session, host: str, observed: dict[str, Any]) -> None:
         """Take over what the probe found."""

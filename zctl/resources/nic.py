@@ -233,6 +233,11 @@ class Nic(Resource, table=True):
         """The other hosts of its network, which answer for its name."""
         return hosts_told(snapshot, self)
 
+    def keeper(self, snapshot: Snapshot) -> str | None:
+        """Its VM's host."""
+        vm = snapshot.get(Vm, self.vm_id)
+        return vm.host_id if vm else None
+
     def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:
         """The host of its VM: the lease and the domain; the way out of its network; hosts that know its groups."""
         from zctl.resources.nat_gateway import NatGateway

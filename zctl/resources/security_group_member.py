@@ -47,6 +47,11 @@ class SecurityGroupMember(Resource, table=True):
                 remedy="filter it where it is plugged in, or give the VM a card of zctl's",
             )
 
+    def keeper(self, snapshot: Snapshot) -> str | None:
+        """Its card's."""
+        nic = snapshot.get(Nic, self.nic_id)
+        return nic.keeper(snapshot) if nic else None
+
     def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:
         """What the card and the group concern."""
         nic, group = snapshot.get(Nic, self.nic_id), snapshot.get(SecurityGroup, self.security_group_id)

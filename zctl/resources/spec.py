@@ -120,6 +120,7 @@ def validate(cls: type[Resource], purpose: Purpose, values: dict[str, Any]) -> d
 
 def _words(cls: type[Resource], purpose: Purpose, error: ValidationError) -> str:
     said = []
+    secrets = {public_name(name) for name, about in attrs(cls).items() if about.secret}
     for entry in error.errors(include_url=False):
         place = ".".join(str(part) for part in entry["loc"])
         field = str(entry["loc"][0]) if entry["loc"] else ""
@@ -130,6 +131,8 @@ def _words(cls: type[Resource], purpose: Purpose, error: ValidationError) -> str
             said.append(f"there is no field {printable(place)} ({hint})")
         elif kind == "missing":
             said.append(f"{place} is missing (--{place.replace('_', '-')})" if place != "name" else "name is missing")
+        elif field in secrets:
+            said.append(f"{place} is not an encrypted value (zctl secret encrypt makes ENC(...) of one)")
         elif field == "name" and kind.startswith("string"):
             said.append(f"name {printable(str(entry['input']))} is not legal: {cls.name_rule}")
         else:

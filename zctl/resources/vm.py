@@ -26,7 +26,7 @@ from zctl.resources.host import Host
 from zctl.resources.instance_offering import MIB, InstanceOffering
 from zctl.resources.user_data import read_user_data, require_fit, words_of, written
 from zctl.resources.vm_columns import addresses, cards, user_data_hashes, user_data_sizes, volumes
-from zctl.resources.vm_state import disks_of, nics_of
+from zctl.resources.vm_state import disks_of, nics_of, uuids_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -63,6 +63,7 @@ class Vm(Resource, table=True):
         when="never",
         listed="list",
         choices=("Created", "Starting", "Running", "Stopping", "Stopped", "Migrating", "Destroyed", "Unknown"),
+        observed=True,
     )
     host_id: str | None = ref(
         "host",
@@ -153,7 +154,9 @@ class Vm(Resource, table=True):
     reboot_token: str | None = attr(
         None, help="the last reboot asked for", when="never", listed="hidden", sa_type=String(36)
     )
-    pending: list[str] = attr(default_factory=list, help="what takes effect at the next start", when="never", json=True)
+    pending: list[str] = attr(
+        default_factory=list, help="what takes effect at the next start", when="never", json=True, observed=True
+    )
 
     inputs = {
         "networks": Input(
@@ -338,18 +341,15 @@ class Vm(Resource, table=True):
 
     def scope(self, snapshot: Snapshot) -> dict[str, list[str]]:
         """Its host: the domain, its disks with their storage and image, its leases and eips."""
-        from zctl.resources.eip import Eip
-        from zctl.resources.nic import Nic
-        from zctl.resources.volume import Volume
+        return {self.host_id: uuids_of(snapshot, self)} if self.host_id else {}
 
-        if self.host_id is None:
-            return {}
-        found = {self.id}
-        for volume in snapshot.by(Volume, "vm_id", self.id):
-            found |= {key for key in (volume.id, volume.primary_storage_id, volume.image_id) if key}
-        for nic in snapshot.by(Nic, "vm_id", self.id):
-            found |= {nic.id, *(eip.id for eip in snapshot.by(Eip, "nic_id", nic.id))}
-        return {self.host_id: sorted(found)}
+    def keeper(self, snapshot: Snapshot) -> str | None:
+        """Its host."""
+        return self.host_id
+
+    def recorded(self) -> dict[str, Any]:
+        """Nobody has looked at it yet."""
+        return {"state": "Unknown"}
 
     def news(self, snapshot: Snapshot) -> dict[str, list[str]]:
         """What its network cards have to tell."""

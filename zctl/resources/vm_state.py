@@ -57,3 +57,17 @@ def nics_of(snapshot: Snapshot, vm: Vm) -> list[hoststate.Nic]:
             )
         )
     return found
+
+
+def uuids_of(snapshot: Snapshot, vm: Vm) -> list[str]:
+    """What a VM is on its host: the domain, its disks with their storage and image, its leases and eips."""
+    from zctl.resources.eip import Eip
+    from zctl.resources.nic import Nic
+    from zctl.resources.volume import Volume
+
+    found = {vm.id}
+    for volume in snapshot.by(Volume, "vm_id", vm.id):
+        found |= {key for key in (volume.id, volume.primary_storage_id, volume.image_id) if key}
+    for nic in snapshot.by(Nic, "vm_id", vm.id):
+        found |= {nic.id, *(eip.id for eip in snapshot.by(Eip, "nic_id", nic.id))}
+    return sorted(found)

@@ -77,6 +77,7 @@ class Volume(Resource, table=True):
         when="never",
         listed="list",
         choices=("NotInstantiated", "Creating", "Ready"),
+        observed=True,
     )
 
     def prepare(self, db: Session, inputs: dict[str, Any]) -> list[Resource]:
@@ -274,6 +275,16 @@ class Volume(Resource, table=True):
         if home is None or self.state == "NotInstantiated":
             return {}
         return {home: [u for u in (self.id, self.vm_id, self.primary_storage_id, self.image_id) if u]}
+
+    def keeper(self, snapshot: Snapshot) -> str | None:
+        """The host of its file, or its VM's; all keep one that waits for a VM on a storage that they share."""
+        vm = snapshot.get(Vm, self.vm_id)
+        home = self.host_id or (vm.host_id if vm else None)
+        return None if self.state == "NotInstantiated" else home
+
+    def recorded(self) -> dict[str, Any]:
+        """Whether there is to be a file; by the time of the record there is one."""
+        return {"state": "NotInstantiated" if self.state == "NotInstantiated" else "Ready"}
 
     def purge(self, snapshot: Snapshot) -> list[Tombstone]:
         """Its file."""

@@ -118,6 +118,8 @@ def host_variables(connection: Connection, known_hosts_file: Path, *, own_socket
         "ansible_become": connection.user != "root",
         "ansible_ssh_common_args": shlex.join(options),
     }
+    if connection.sudo_password:
+        variables["ansible_become_password"] = connection.sudo_password
     if connection.key:
         variables["ansible_ssh_private_key_file"] = connection.key
         variables["ansible_ssh_extra_args"] = "-o IdentitiesOnly=yes"
@@ -127,7 +129,8 @@ def host_variables(connection: Connection, known_hosts_file: Path, *, own_socket
 def control_folder() -> Path:
     """A short private folder for ssh's control sockets: their paths may not exceed 108 bytes."""
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    if len(str(base)) > 40:
+    # `runuser` and `su` leave root's folder in the environment of the user that they change to.
+    if len(str(base)) > 40 or not os.access(base, os.W_OK):
         base = Path("/tmp")  # noqa: S108 - a fixed, owner-checked folder in it
     folder = base / f"zctl-{os.geteuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

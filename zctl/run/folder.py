@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,8 @@ def render_groups(hosts: list[tuple[HostRun, tuple[str, ...]]]) -> str:
 
 def render_variables(run: HostRun) -> str:
     """One host's variables: how to reach it, and its state by concern."""
-    reach = host_variables(run.connection, KNOWN_HOSTS, own_socket=False)
+    # Whoever runs it gives passwords himself: ansible-playbook -K.
+    reach = host_variables(replace(run.connection, sudo_password=""), KNOWN_HOSTS, own_socket=False)
     options = reach.pop("ansible_ssh_common_args", None)
     # The one template among the variables: where the folder lies.
     ours = {"ansible_ssh_common_args": Folded(options)} if options else {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from zctl.ownership import give
 from zctl.plan.hoststate import CONCERNS
 from zctl.run.connection import host_variables, known_hosts
 from zctl.run.content import PLAYBOOKS
@@ -18,10 +19,13 @@ EARLY_REMOVAL = "vm_removal"
 PROBE = "probe"
 ADOPT = "adopt"
 LOOK = "look"
+DATABASE = ("mysql_server", "mysql_replication")
 NET_CHECK = "net_check"
 NET_FACTS = "net_facts"
-GUESTS = (EARLY_REMOVAL, "storage", "l3_services", "metadata", "security", "vm", "eip")
-STEPS = (EARLY_REMOVAL, *CONCERNS, PROBE, NET_CHECK, NET_FACTS, ADOPT, LOOK)
+ROWS = "rows"
+READ_ROWS = "read_rows"
+GUESTS = (EARLY_REMOVAL, "storage", "l3_services", "metadata", "security", "vm", "eip", ROWS)
+STEPS = (EARLY_REMOVAL, *CONCERNS, ROWS, PROBE, NET_CHECK, NET_FACTS, READ_ROWS, ADOPT, LOOK, *DATABASE)
 
 
 def render_playbook(steps: list[str], hosts: str = "all", *, by_hand: bool = False) -> str:
@@ -87,6 +91,8 @@ def write_run(folder: Path, runs: list[HostRun]) -> None:
     """Lay out the folder that ansible-runner works in."""
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.mkdir(mode=0o700)
+    give(folder.parent)
+    give(folder)
     keys = folder / "known_hosts"
     write_private(keys, known_hosts([run.connection for run in runs]))
     write_private(folder / "inventory" / "hosts.json", json.dumps(render_inventory(runs, keys)))

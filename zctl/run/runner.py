@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -25,7 +25,10 @@ ATTEMPTS = 3
 LASTING = ("login is refused", "not the pinned one", "cannot be resolved", "private key", "sudo", "python3")
 KEPT_FOLDERS = 10
 OWNER_VARIABLE = "ZCTL_OWNER"
-USER_DATA = re.compile(r'("user_data": )"[^"]*"')
+# What a kept run's inventory must not show; `look_state` is a whole state, `packed` are rows, as one text each.
+SECRET_VARIABLES = {"user_data", "ansible_become_password", "look_state", "packed", "packed_shared"}
+OWNER_FILE = "owner"
+"""In a run's folder: who works in it. Gone when the folder is kept for people to look at."""
 Watcher = Callable[[str, str], None]
 
 
@@ -71,6 +74,7 @@ def attempt(runs: list[HostRun], settings: Settings, watch: Watcher) -> dict[str
 
     folder = settings.folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
     write_run(folder, runs)
+    write_private(folder / OWNER_FILE, settings.owner)
     collector = Collector(runs, watch)
     command = ["--forks", str(settings.forks)] + (["--check", "--diff"] if settings.check else [])
     runner = ansible_runner.run(
@@ -192,6 +196,7 @@ def tidy(settings: Settings, folder: Path, *, keep: bool) -> None:
     """Remove the run's folder, or keep it and the last few others. What is kept holds no secrets."""
     if keep:
         forget_secrets(folder)
+        (folder / OWNER_FILE).unlink(missing_ok=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
     kept = sorted(path for path in settings.folder.iterdir() if path.is_dir())
@@ -200,10 +205,24 @@ def tidy(settings: Settings, folder: Path, *, keep: bool) -> None:
 
 
 def forget_secrets(folder: Path) -> None:
-    """Take user data, which often hold passwords, out of the files of a run."""
+    """Take passwords, and user data, which often hold some, out of the files of a run."""
     path = folder / "inventory" / "hosts.json"
     if path.is_file():
-        write_private(path, USER_DATA.sub(r'\1"(left out)"', path.read_text()))
+        write_private(path, json.dumps(without_secrets(json.loads(path.read_text()))))
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable of that name holds what must not be kept."""
+    return name in SECRET_VARIABLES or name.endswith("_secrets")
+
+
+def without_secrets(value: Any) -> Any:
+    """A value with the secret variables in it left out, at any depth."""
+    if isinstance(value, dict):
+        return {
+            key: "(left out)" if entry and is_secret(key) else without_secrets(entry) for key, entry in value.items()
+        }
+    return [without_secrets(entry) for entry in value] if isinstance(value, list) else value
 
 
 def require_ansible() -> None:
@@ -219,11 +238,18 @@ def end_leftovers(owner: str) -> int:
 
     Returns how many processes that were. They are known by the owner in their environment.
     """
-    mark = f"{OWNER_VARIABLE}={owner}".encode()
+    return end_processes(lambda found: found == owner)
+
+
+def end_processes(choose: Callable[[str], bool]) -> int:
+    """Kill the processes here that carry an owner for which `choose` says yes; returns how many that were."""
+    mark = f"{OWNER_VARIABLE}="
     count = 0
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if mark in path.read_bytes().split(b"\0"):
+            words = path.read_text(errors="replace").split("\0")
+            owners = [word.removeprefix(mark) for word in words if word.startswith(mark)]
+            if any(map(choose, owners)):
                 os.kill(int(path.parent.name), signal.SIGKILL)
                 count += 1
         except (OSError, ValueError):

@@ -10,7 +10,10 @@ Outcome = Literal["changed", "unchanged", "failed", "removed"]
 
 @dataclass(frozen=True)
 class Connection:
-    """How a host is reached. `host_key` is the pinned key; without one an SSH host is refused."""
+    """How a host is reached. `host_key` is the pinned key; without one an SSH host is refused.
+
+    `sudo_password` is in plain text, for the private files of one run only.
+    """
 
     name: str
     uuid: str
@@ -19,6 +22,7 @@ class Connection:
     user: str = "root"
     key: str = ""
     host_key: str = ""
+    sudo_password: str = field(default="", repr=False)
 
     @property
     def is_local(self) -> bool:

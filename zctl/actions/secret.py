@@ -1,0 +1,105 @@
+"""Encrypted values everywhere: where they are, and giving them all a new key."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from zctl import secrets
+from zctl.config import SYSTEM_FILE, user_file
+from zctl.errors import Refused
+from zctl.inventory.engine import Inventory, sqlite_path
+from zctl.log import logger
+from zctl.resources.base import attrs
+from zctl.resources.registry import all_classes
+
+if TYPE_CHECKING:
+    from zctl.config import Config
+
+SERVERS_FILE = "servers.toml"
+
+
+@dataclass
+class Rotated:
+    """What a rotation encrypted anew: values in each file, and in rows of the inventory."""
+
+    files: dict[Path, int] = field(default_factory=dict)
+    rows: int = 0
+
+
+def rotate(config: Config) -> Rotated:
+    """Make a new key, encrypt all values by it, then forget the old one.
+
+    Killed in between, old and new key are both in the file and every value still opens; doing it again finishes it.
+    Raises Refused, with both keys kept, when a value does not open or a file cannot be written.
+    """
+    from cryptography.fernet import Fernet
+
+    keys = secrets.make(config.home)
+    if keys.path.name == secrets.CREDENTIAL:
+        raise Refused(
+            "the key in use is a credential of systemd, which only the file it comes from can change",
+            resource=str(keys.path),
+            remedy="rotate as root, outside the service",
+        )
+    new = Fernet.generate_key()
+    secrets.write_keys(keys.path, (new, *keys.keys))
+    both = secrets.load(config.home)
+    done = Rotated()
+    for path in (SYSTEM_FILE, user_file(), config.home / SERVERS_FILE):
+        if path.exists() and (count := reseal_file(path, both)):
+            done.files[path] = count
+    done.rows = reseal_rows(Inventory(config.url), both) if has_inventory(config) else 0
+    secrets.write_keys(keys.path, (new,))
+    logger(config.home, "secret").info("new key in %s: %d files, %d rows", keys.path, len(done.files), done.rows)
+    return done
+
+
+def has_inventory(config: Config) -> bool:
+    """Whether there is an inventory whose rows could hold encrypted values."""
+    path = sqlite_path(config.url)
+    return path is None or path.exists()
+
+
+def reseal_file(path: Path, keys: secrets.Keyring) -> int:
+    """Encrypt the values in a file anew; all else in it stays. Returns how many there were."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        count = len(secrets.SEALED.findall(text))
+        if not count:
+            return 0
+        about = path.stat()
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(keys.reseal(text))
+            os.fchown(file.fileno(), about.st_uid, about.st_gid)
+            os.fchmod(file.fileno(), about.st_mode & 0o7777)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+        return count
+    except OSError as error:
+        raise Refused(
+            f"its encrypted values cannot be written anew: {error.strerror}",
+            resource=str(path),
+            remedy="run it as the owner of that file; until then both keys are kept",
+        ) from None
+
+
+def reseal_rows(inventory: Inventory, keys: secrets.Keyring) -> int:
+    """Encrypt the secret fields of all resources anew, in one transaction. Returns how many rows were changed."""
+    inventory.check_schema()
+    count = 0
+    with inventory.write() as db:
+        for cls in all_classes():
+            for name in (name for name, about in attrs(cls).items() if about.secret):
+                for row in db.scalars(select(cls)):
+                    if value := getattr(row, name):
+                        setattr(row, name, keys.reseal(value))
+                        db.add(row)
+                        count += 1
+    return count

@@ -1,0 +1,1 @@
+"""Dumps of the inventory: writing, keeping, checking, reading back."""

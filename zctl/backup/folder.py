@@ -1,0 +1,233 @@
+"""The folder of dumps: names, what lies there, one writer at a time, files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Literal
+
+from zctl.backup.manifest import SUFFIX, Manifest, parse
+from zctl.backup.stream import file_sum
+from zctl.errors import Conflict, DatabaseError, Invalid, Misuse, ZctlError
+from zctl.ownership import give
+
+SYSTEM_FOLDER = Path("/var/lib/zctl/mysql-backup")
+DEFAULT_PREFIX = "zctl-backup-db"
+PREFIX_RULE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+PART = re.compile(r"^\..+\.zctl-part$")
+LOCK = ".zctl-dump.lock"
+
+Condition = Literal["good", "damaged", "cut off", "missing"]
+
+
+@dataclass(frozen=True)
+class Dump:
+    """A dump in a folder: the path of its file, and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def manifest_path(self) -> Path:
+        """Where its manifest lies."""
+        return self.path.with_name(self.path.name + SUFFIX)
+
+    def condition(self) -> Condition:
+        """Whether the file is as it was written; reads all of it."""
+        try:
+            size = self.path.stat().st_size
+            if size != self.manifest.size:
+                return "cut off" if size < self.manifest.size else "damaged"
+            return "good" if file_sum(self.path) == self.manifest.sha256 else "damaged"
+        except FileNotFoundError:
+            return "missing"
+        except OSError:
+            return "damaged"
+
+
+def default_folder(home: Path, configured: str = "") -> Path:
+    """Where dumps go: as configured, else /var/lib/zctl/mysql-backup for root, else within the data folder."""
+    if configured:
+        return Path(configured)
+    if "ZCTL_HOME" not in os.environ and os.geteuid() == 0:
+        return SYSTEM_FOLDER
+    return home / SYSTEM_FOLDER.name
+
+
+def check_prefix(prefix: str) -> str:
+    """The prefix, when it can be the beginning of a file's name. Raises Misuse."""
+    if not PREFIX_RULE.match(prefix):
+        raise Misuse(
+            f"--file-name {prefix!r} cannot begin a file's name",
+            remedy="letters, digits, '.', '_' and '-', at most 100, without a folder; --file-path names the folder",
+        )
+    return prefix
+
+
+def file_name(prefix: str, moment: datetime, server: str, suffix: str, taken: set[str]) -> str:
+    """PREFIX-TIME-SERVER with the suffix; two of one second differ by a number. Pure."""
+    safe = re.sub(r"[^A-Za-z0-9.-]", "_", server)[:60] or "server"
+    stem = f"{prefix}-{moment:%Y%m%dT%H%M%SZ}-{safe}"
+    names = (f"{stem}{f'-{n}' if n else ''}{suffix}" for n in range(len(taken) + 1))
+    return next(name for name in names if name not in taken)
+
+
+def make(folder: Path) -> None:
+    """Make the folder, private, unless it is there."""
+    try:
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            give(folder)
+    except OSError as error:
+        raise DatabaseError(
+            f"the folder for dumps cannot be made: {error.strerror}",
+            resource=str(folder),
+            remedy="give another one with --file-path, or make it and give it to this user",
+        ) from None
+
+
+def listed(folder: Path) -> tuple[list[Dump], list[str]]:
+    """The dumps of a folder, oldest first, and what is wrong with manifests. Others' files are passed over."""
+    found, problems = [], []
+    if not folder.is_dir():
+        return [], []
+    for path in sorted(folder.iterdir()):
+        if not path.name.endswith(SUFFIX) or path.name.startswith(".") or not path.is_file():
+            continue
+        dump = path.with_name(path.name.removesuffix(SUFFIX))
+        try:
+            manifest = parse(path.read_bytes(), path.name)
+        except OSError as error:
+            problems.append(f"{path.name}: {error.strerror}")
+            continue
+        except Invalid as error:
+            # A foreign .json file is nobody's manifest; one beside a file of its name was meant to be.
+            problems += [f"{path.name}: {error.what}"] if dump.is_file() else []
+            continue
+        if manifest.file == dump.name:
+            found.append(Dump(dump, manifest))
+    return sorted(found, key=lambda dump: (dump.manifest.sequence, dump.manifest.started_at)), problems
+
+
+def find(folder: Path, name: str) -> Dump:
+    """A dump by its path, or by its name in the folder. Raises Invalid for a file that is no dump with a manifest."""
+    path = Path(name) if "/" in name else folder / name
+    beside = path.with_name(path.name + SUFFIX)
+    if not path.is_file():
+        raise Misuse(f"there is no dump {path}", remedy="zctl db list-backups shows those in the folder")
+    if not beside.is_file():
+        raise Invalid(
+            f"its manifest {beside.name} is missing",
+            resource=str(path),
+            remedy="copy it from where the dump comes from",
+        )
+    manifest = parse(beside.read_bytes(), beside.name)
+    if manifest.file != path.name:
+        raise Invalid(f"its manifest is of {manifest.file}", resource=str(path), remedy="keep both names as they were")
+    return Dump(path, manifest)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """The folder to ourselves. Raises Conflict at once when another process writes a dump there."""
+    path = folder / LOCK
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise DatabaseError(
+            f"the folder for dumps cannot be written: {error.strerror}",
+            resource=str(folder),
+            remedy="check its owner, mode and free space; --file-path names another one",
+        ) from None
+    give(path)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.pread(file, 20, 0).decode(errors="replace").strip()
+            raise Conflict(
+                f"another dump is being written{f' by process {who}' if who else ''}",
+                resource=str(folder),
+                remedy="wait for it",
+            ) from None
+        with suppress(OSError):  # it is only told to people
+            os.ftruncate(file, 0)
+            os.pwrite(file, str(os.getpid()).encode(), 0)
+        tidy(folder)
+        yield
+    finally:
+        os.close(file)
+
+
+def tidy(folder: Path) -> None:
+    """Remove the unfinished files of processes that were killed. Only while we are alone there."""
+    for path in folder.iterdir():
+        if PART.match(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def draft(folder: Path, name: str) -> Iterator[tuple[IO[bytes], Path]]:
+    """A private file under a name that says it is unfinished; it is gone at the end unless `publish` named it."""
+    path = folder / f".{name}.zctl-part"
+    try:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w+b") as file:
+            yield file, path
+    except BrokenPipeError:
+        raise  # a program that takes the contents has ended; who started it knows why
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def unwritable(folder: Path, error: OSError) -> ZctlError:
+    """The error for a file that could not be written."""
+    return DatabaseError(
+        f"the dump cannot be written: {error.strerror}",
+        resource=str(folder),
+        remedy="free space there, or give another folder with --file-path; older dumps are untouched",
+    )
+
+
+def publish(folder: Path, path: Path, manifest: Manifest) -> Dump:
+    """Give a finished file its name, and lay its manifest beside it: each is on the disk before it can be seen."""
+    target = folder / manifest.file
+    beside = folder / f".{manifest.file}{SUFFIX}.zctl-part"
+    try:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
+            file.write(manifest.text())
+            file.flush()
+            os.fsync(file.fileno())
+        give(path)
+        give(beside)
+        path.rename(target)
+        beside.rename(target.with_name(target.name + SUFFIX))
+        sync_folder(folder)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise unwritable(folder, error) from error
+    return Dump(target, manifest)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove(dump: Dump) -> None:
+    """Delete a dump: first what makes it count, then its file."""
+    dump.manifest_path.unlink(missing_ok=True)
+    dump.path.unlink(missing_ok=True)

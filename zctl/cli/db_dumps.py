@@ -1,0 +1,124 @@
+"""Dumps of the database: listing and trying them; carrying the inventory elsewhere; a prompt of the database's own."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Annotated, Any
+
+import typer
+
+from zctl.cli.call import Call, add_command, warn
+from zctl.cli.dumps import Folder, Identity, described, folder_of
+from zctl.errors import DatabaseError, Misuse
+
+
+def list_backups(
+    call: Call,
+    file_path: Folder = "",
+    check: Annotated[bool, typer.Option("--check", help="Read each file and compare its sum.")] = False,
+) -> None:
+    """List the dumps in the folder, newest last."""
+    from zctl.backup.folder import Dump, listed
+    from zctl.cli.output import dump as show
+    from zctl.cli.output import print_table
+    from zctl.units import format_size
+
+    found, problems = listed(folder_of(call.config, file_path))
+
+    def condition(dump: Dump) -> str:
+        return dump.condition() if check else "present" if dump.path.is_file() else "missing"
+
+    rows = [described(dump, condition(dump)) for dump in found]
+    for words in problems:
+        warn(words)
+    if call.output in ("json", "yaml"):
+        show(call.output, rows)
+    elif call.output == "name":
+        for row in rows:
+            print(row["file"])
+    else:
+        print_table(call, ["TAKEN (UTC)", "ROWS", "SIZE", "STATE", "FILE"], [cells(row, format_size) for row in rows])
+
+
+def cells(row: dict[str, Any], size: Any) -> list[str]:
+    """A dump's line in the table."""
+    state = row["condition"] + (", verified" if row["verified"] else "")
+    return [row["taken_at"][:16].replace("T", " "), str(row["rows"]), size(row["size"]), state, row["file"]]
+
+
+def verify(
+    call: Call,
+    file: Annotated[str, typer.Argument(help="A path, or a name in the folder; none: the newest dump.")] = "",
+    file_path: Folder = "",
+    identity: Identity = "",
+) -> None:
+    """Restore a dump into a scratch database, compare, and take that away again; the inventory is not touched."""
+    from zctl.actions.verify import verify as run
+    from zctl.backup.folder import find, listed
+    from zctl.inventory.engine import Inventory
+
+    folder = folder_of(call.config, file_path)
+    if file:
+        dump = find(folder, file)
+    else:
+        found, _problems = listed(folder)
+        if not found:
+            raise Misuse(f"there is no dump in {folder}", remedy="zctl dump_mysql takes one")
+        dump = found[-1]
+    run(Inventory(call.config.url), dump, identity or call.config.dump_identity, call.progress.say)
+    call.progress.stop()
+    call.done(
+        f"dump {dump.path.name}: {dump.manifest.rows} rows in {len(dump.manifest.tables)} tables came back the same"
+    )
+
+
+def move(
+    call: Call,
+    to: Annotated[
+        str,
+        typer.Option("--to", help="The other database: a file or a SQLAlchemy URL.", metavar="URL", show_default=False),
+    ],
+) -> None:
+    """Carry the inventory to another database, SQLite to MySQL or back, and compare every row."""
+    from zctl.actions.move import move as run
+    from zctl.config import database_url
+    from zctl.inventory.engine import shown
+
+    target = database_url(call.config, to)
+    if call.dry_run:
+        from zctl.actions.move import require_free
+
+        require_free(call.config.url, target)
+        call.done(f"the inventory can be moved from {shown(call.config.url)} to {shown(target)}")
+        return
+    call.confirm(f"Move the inventory from {shown(call.config.url)} to {shown(target)}?")
+    done = run(call.config, target, call.progress.say)
+    call.progress.stop()
+    call.done(f"{done.rows} rows in {len(done.tables)} tables are the same in both")
+    call.done(f'use it from now on: db = "{shown(target)}" in the configuration (ZCTL_DB and --db count, too)')
+
+
+def shell(call: Call) -> None:
+    """Open the database's own prompt, without a password in any process's arguments."""
+    from zctl.backup import mysql
+    from zctl.backup.stream import child_environment
+    from zctl.inventory.engine import Inventory, sqlite_path
+
+    if path := sqlite_path(call.config.url):
+        if not path.exists():
+            raise DatabaseError("there is no inventory", resource=str(path), remedy="zctl init makes one")
+        code = subprocess.run([mysql.program("sqlite3"), str(path)], env=child_environment(), check=False).returncode
+    else:
+        server = mysql.server_of(Inventory(call.config.url))
+        with mysql.option_file(server.options) as options:
+            argv = [mysql.program("mariadb", "mysql"), f"--defaults-file={options}", f"--database={server.database}"]
+            code = subprocess.run(argv, env=child_environment(), check=False).returncode
+    raise typer.Exit(code)
+
+
+def add(app: typer.Typer) -> None:
+    """Register the verbs."""
+    add_command(app, "list-backups", list_backups, listing=False)
+    add_command(app, "verify", verify)
+    add_command(app, "move", move, mutating=True)
+    add_command(app, "shell", shell)

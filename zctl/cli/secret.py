@@ -1,0 +1,73 @@
+"""Encrypt passwords for the configuration and for manifests, read them, change the key."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from zctl.cli.call import Call, add_command
+from zctl.errors import Misuse
+
+
+def read_value(prompt: str) -> str:
+    """A value from the terminal, unseen, or from the input: never from the arguments, which other users can see."""
+    if sys.stdin.isatty():
+        value = str(typer.prompt(prompt, hide_input=True, err=True))
+    else:
+        value = sys.stdin.read().removesuffix("\n")
+    if not value:
+        raise Misuse("there is no value on the input", remedy="type it, or pipe it in: zctl secret encrypt < FILE")
+    return value
+
+
+def encrypt(call: Call) -> None:
+    """Print ENC(...) of a value that is typed or piped in; makes the key when there is none."""
+    from zctl.secrets import key_file, make
+
+    is_new = not key_file(call.config.home).exists()
+    keys = make(call.config.home)
+    print(keys.seal(read_value("Value")))
+    if is_new:
+        call.done(f"made the key {keys.path}: keep a copy elsewhere, without it no encrypted value can be read")
+
+
+def decrypt(
+    call: Call,
+    value: Annotated[str, typer.Argument(help="ENC(...); none: from the input.", metavar="ENC(...)")] = "",
+) -> None:
+    """Print the value of an ENC(...)."""
+    from zctl.secrets import load
+
+    print(load(call.config.home).open((value or read_value("ENC(...)")).strip()))
+
+
+def rotate_key(call: Call) -> None:
+    """Make a new key and encrypt by it all values in configuration files and in the inventory; the old one goes.
+
+    Values elsewhere, as in manifests or dumps, need the old key: decrypt them before, or keep a copy of it.
+    """
+    from zctl.actions.secret import rotate
+
+    call.confirm("Replace the key? Values in manifests and in older dumps will not open any more.")
+    if call.dry_run:
+        return
+    done = rotate(call.config)
+    for path, count in done.files.items():
+        call.done(f"{path}: {count} value(s) encrypted by the new key")
+    call.done(f"inventory: {done.rows} value(s) encrypted by the new key")
+
+
+def group() -> None:
+    """Nothing of its own: it is there for the verbs."""
+
+
+def apps() -> dict[str, typer.Typer]:
+    """The application with its verbs."""
+    app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.callback(help=__doc__)(group)
+    add_command(app, "encrypt", encrypt)
+    add_command(app, "decrypt", decrypt)
+    add_command(app, "rotate-key", rotate_key, mutating=True)
+    return {"secret": app}

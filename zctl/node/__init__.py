@@ -1,0 +1,1 @@
+"""The machine that zctl runs on: its user, folders, timers."""
