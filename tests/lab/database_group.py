@@ -81,9 +81,13 @@ class DatabaseGroup:
         return next(host.name for host in self.lab.hosts if str(host.address) == address)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
+        """Begin a call of zctl db."""
+        return self.begin("db", *words)
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
         """Begin a call of zctl, in a session of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "zctl", "db", *words],
+            [sys.executable, "-m", "zctl", *words],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -114,6 +118,16 @@ class DatabaseGroup:
     def sql(self, host: str, statement: str) -> str:
         """What a server says to root on its own machine."""
         return self.lab.ssh(host, "mariadb -N -B zctl", stdin=statement).strip()
+
+    def wait_for_replicas(self, statement: str, answer: str) -> None:
+        """Until every server answers so."""
+        for name in ("h1", "h2", "h3"):
+            for _ in range(100):
+                if self.sql(name, statement) == answer:
+                    break
+                time.sleep(0.1)
+            else:
+                raise AssertionError(f"{name}: {self.sql(name, statement)}")
 
     def begin_writing(self) -> None:
         """Two writers: one by the inventory's transactions, one by plain ones."""

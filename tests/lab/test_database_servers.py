@@ -46,6 +46,23 @@ def test_the_role_sets_up_what_it_says(group: DatabaseGroup) -> None:
     assert found["problems"] == [] and writable(group) == [group.address("h1")]
 
 
+def test_dumps_with_no_more_rights_than_that(group: DatabaseGroup) -> None:
+    """Over TLS, tried in a scratch database, restored; replicas have all of it, too."""
+    for words in (
+        ("zone", "create", "z1"),
+        ("dump_mysql", "--verify"),
+        ("zone", "create", "z2"),
+        ("restore_mysql", "--file", "newest", "--yes"),
+    ):
+        if words[0] == "restore_mysql":
+            (newest,) = (group.folder / "home/mysql-backup").glob("*.sql.zst")
+            words = (*words[:2], newest.name, *words[3:])  # noqa: PLW2901
+        output, _ = (process := group.begin(*words)).communicate(timeout=120)
+        assert process.returncode == 0, output
+    assert group.sql("h1", "SELECT name FROM zone") == "z1"
+    group.wait_for_replicas("SELECT GROUP_CONCAT(name) FROM zone", "z1")
+
+
 def test_a_setting_of_somebody_else_is_not_overruled(group: DatabaseGroup) -> None:
     """It is named, and left alone."""
     path = "/etc/mysql/mariadb.conf.d/70-mine.cnf"

@@ -101,7 +101,7 @@ def test_install_run_again_undo(machine: Machine) -> None:
     """From an empty machine to running services, which systemd finds well kept; a second time changes nothing."""
     said = machine.zctl("install", "--check")
     assert "+++ /etc/zctl/config.toml" in said and "+ user zctl" in said and "changes to make" in said
-    machine.run("! id zctl && test ! -e /etc/zctl")
+    machine.run("! id zctl && test ! -e /etc/zctl/config.toml")
     machine.zctl("install")
     assert machine.zctl("install").strip() == "management node: unchanged"
     assert machine.run("stat -c '%U:%G %a' /var/lib/zctl/zctl.db /etc/zctl/config.toml").split("\n")[:2] == [
@@ -186,10 +186,8 @@ def test_cron_and_away(machine: Machine) -> None:
     assert "+ /etc/cron.d/zctl" in said and f"- {UNITS}/zctl-dump.timer" in said
     lines = machine.run(f"cat {CRON_FILE}")
     assert f"\n30 0,12 * * * zctl {PROGRAM} dump_mysql --keep-amount 14\n" in lines
-    assert (
-        machine.run("systemctl list-unit-files --no-legend 'zctl*' | grep -v '^zctl-net\\|^zctl-l3' || true").strip()
-        == ""
-    )
+    units = " ".join(unit for task in TASKS for unit in (task.service, task.timer))
+    assert machine.run(f"systemctl list-unit-files --no-legend {units} || true").strip() == ""
     watch = next(line for line in lines.splitlines() if "management-node watch" in line).split(maxsplit=6)
     machine.run(f"runuser -u {watch[5]} -- {watch[6]}")
     assert "unchanged" in machine.zctl("install", "--cron")

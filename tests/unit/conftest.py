@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from tests.unit.servers import MariaDb, mariadb
 from zctl.cli.main import app
 from zctl.inventory.engine import Inventory
+from zctl.inventory.schema import initialise
 from zctl.inventory.store import create
 from zctl.resources.host import Host
 from zctl.resources.internal import StorageHost
@@ -137,6 +139,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDb]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite inventory without rows: running all migrations for each test would take longer than most tests."""
+    path = tmp_path_factory.mktemp("empty") / "zctl.db"
+    initialise(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture(params=["sqlite", "mariadb"])
 def engine(request: pytest.FixtureRequest) -> str:
     """The address of an inventory's database for one test, on either kind; empty: the file in the data folder."""
@@ -144,12 +154,15 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def zctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> Zctl:
+def zctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, empty_file: Path) -> Zctl:
     """An empty inventory; each test that takes it runs on SQLite and on MariaDB."""
     hosts = FakeHosts()
     for module in ("converge", "drift", "release", "hosts"):
         monkeypatch.setattr(f"zctl.actions.{module}.execute", hosts)
     made = Zctl(tmp_path / "home", hosts, engine)
+    if not engine:
+        made.home.mkdir(mode=0o700)
+        shutil.copy2(empty_file, made.home / "zctl.db")
     made.ok("init")
     return made
 

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import URL
 
 from zctl.backup.rows import RowCounter
-from zctl.backup.stream import CHUNK, Sink, child_environment
+from zctl.backup.stream import CHUNK, Sink, child_environment, fed
 from zctl.errors import DatabaseError, Misuse, Refused
 from zctl.inventory.addresses import split
 from zctl.inventory.engine import Inventory, explained
@@ -163,19 +163,9 @@ def load(server: Server, database: str, contents: Iterator[bytes]) -> None:
         with subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words, env=child_environment()
         ) as process:
-            assert process.stdin is not None
-            try:
+            with fed(process) as stdin:
                 for piece in contents:
-                    process.stdin.write(piece)
-                process.stdin.close()
-            except BrokenPipeError:  # the client has ended; its words say why
-                with suppress(BrokenPipeError):
-                    process.stdin.close()
-            except BaseException:
-                process.kill()
-                with suppress(OSError):
-                    process.stdin.close()
-                raise
+                    stdin.write(piece)
             if process.wait() != 0:
                 raise failed("loading a dump", server, database, words)
 

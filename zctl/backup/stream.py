@@ -74,20 +74,27 @@ def encrypted(file: IO[bytes], recipients: tuple[str, ...]) -> Iterator[IO[bytes
         tempfile.TemporaryFile() as words,
         subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=file, stderr=words, env=child_environment()) as process,
     ):
-        assert process.stdin is not None
-        try:
-            yield process.stdin
-            process.stdin.close()
-        except BrokenPipeError:  # age has ended; its words say why
-            with suppress(BrokenPipeError):
-                process.stdin.close()
-        except BaseException:
-            process.kill()
-            with suppress(OSError):
-                process.stdin.close()
-            raise
+        with fed(process) as stdin:
+            yield stdin
         if process.wait() != 0:
             raise age_failed(words)
+
+
+@contextmanager
+def fed(process: subprocess.Popen[bytes]) -> Iterator[IO[bytes]]:
+    """The input of a program, closed at the end. That it ended early is no error here: its exit code and words tell."""
+    assert process.stdin is not None
+    try:
+        yield process.stdin
+        process.stdin.close()
+    except BrokenPipeError:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+    except BaseException:
+        process.kill()
+        with suppress(OSError):
+            process.stdin.close()
+        raise
 
 
 def age_failed(words: IO[bytes]) -> ZctlError:

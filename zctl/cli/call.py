@@ -197,6 +197,17 @@ def add_command(
     app.command(name)(command)
 
 
+def group_app(help: str) -> typer.Typer:
+    """A Typer application for a word that only has verbs."""
+
+    def group() -> None:
+        """Nothing of its own: it is there for the verbs."""
+
+    app = typer.Typer(help=help, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.callback(help=help)(group)
+    return app
+
+
 def command_apps(
     commands: dict[str, tuple[Callable[..., None], bool, tuple[str, ...]]], reading: tuple[str, ...] = ()
 ) -> dict[str, typer.Typer]:

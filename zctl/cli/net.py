@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zctl.cli.call import Call, add_command
+from zctl.cli.call import Call, add_command, group_app
 from zctl.cli.complete import names_of
 from zctl.errors import HostError, Misuse
 
@@ -122,14 +122,9 @@ def trace(
         raise typer.Exit(1)
 
 
-def group() -> None:
-    """Nothing of its own: it is there for the verbs."""
-
-
 def apps() -> dict[str, typer.Typer]:
     """The application with its verbs."""
-    app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.callback(help=__doc__)(group)
+    app = group_app(__doc__)
     add_command(app, "check", check)
     add_command(app, "trace", trace)
     return {"net": app}

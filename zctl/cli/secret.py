@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zctl.cli.call import Call, add_command
+from zctl.cli.call import Call, add_command, group_app
 from zctl.errors import Misuse
 
 
@@ -59,14 +59,9 @@ def rotate_key(call: Call) -> None:
     call.done(f"inventory: {done.rows} value(s) encrypted by the new key")
 
 
-def group() -> None:
-    """Nothing of its own: it is there for the verbs."""
-
-
 def apps() -> dict[str, typer.Typer]:
     """The application with its verbs."""
-    app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.callback(help=__doc__)(group)
+    app = group_app(__doc__)
     add_command(app, "encrypt", encrypt)
     add_command(app, "decrypt", decrypt)
     add_command(app, "rotate-key", rotate_key, mutating=True)

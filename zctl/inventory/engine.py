@@ -77,9 +77,12 @@ class Inventory:
     @contextmanager
     def begun(self, engine: Engine) -> Iterator[Session]:
         """A session that has the turn to write."""
+        from zctl.inventory.store import note_removals  # it imports this module's users
+
         deadline = time.monotonic() + FAILOVER_SECONDS
         while True:
             with Session(engine, expire_on_commit=False) as db:
+                event.listen(db, "before_flush", note_removals)
                 try:
                     if engine.dialect.name != "sqlite":
                         db.execute(select(col(Info.id)).with_for_update())

@@ -24,6 +24,9 @@ else:
     T = TypeVar("T")
 
 
+DELETED = "deleted"
+
+
 def create(db: Session, cls: type[T], values: dict[str, Any], reason: str | None = None) -> tuple[T, list[Resource]]:
     """Make a resource and what belongs to it; returns the row and all rows made with it, itself first.
 
@@ -204,6 +207,8 @@ def merge_tags(db: Session, row: Resource, added: dict[str, str]) -> dict[str, s
 
 def record(db: Session, row: Resource, what: str, reason: str | None = None, job: str | None = None) -> None:
     """Write down that something happened to a resource."""
+    if what == DELETED:
+        db.info.setdefault(DELETED, set()).add(row.id)
     event = Event.build(
         name="event",
         what=what[:1000],
@@ -216,6 +221,13 @@ def record(db: Session, row: Resource, what: str, reason: str | None = None, job
     )
     event.name = f"event-{event.id[:13]}"
     db.add(event)
+
+
+def note_removals(db: Session, _context: Any, _instances: Any) -> None:
+    """Called before each flush: no row goes without a word of it. Hosts forget only what is named as deleted."""
+    for row in list(db.deleted):
+        if isinstance(row, Resource) and row.noun not in ("event", "tag") and row.id not in db.info.get(DELETED, ()):
+            record(db, row, DELETED)
 
 
 def drop_tags(db: Session, ids: list[str]) -> None:
