@@ -18,7 +18,10 @@ VMS = 100_000
 
 
 def dumps(folder: Path) -> Figure:
-    """zctl dump_mysql of 100,000 VMs with a disk and a card each, against mariadb-dump | zstd of the same rows."""
+    """zctl dump_mysql of 100,000 VMs, against mariadb-dump | zstd of the same rows.
+
+    Each has a disk, a card, a tag, and the job and the events of being made, started and stopped.
+    """
     zctl = str(Path(sys.executable).parent / "zctl")
     place = folder / "dump"
     place.mkdir()
@@ -55,8 +58,11 @@ def fill(server: MariaDb, url: str) -> None:
     """Rows as a cloud of that size has them: the server makes the others after the first ones."""
     from sqlalchemy import insert
 
+    from zctl.resources.event import Event
+    from zctl.resources.job import Job
     from zctl.resources.nic import Nic
     from zctl.resources.registry import all_classes
+    from zctl.resources.tag import Tag
     from zctl.resources.vm import Vm
     from zctl.resources.volume import Volume
 
@@ -67,19 +73,31 @@ def fill(server: MariaDb, url: str) -> None:
         Vm: {"name": "web-0", "cpus": 2, "memory": 2**31, "state": "Running"},
         Volume: {"name": "web-0-root", "vm_id": "0", "size": 10 * 2**30, "storage_id": "0"},
         Nic: {"name": "web-0-nic0", "vm_id": "0", "ip": "10.0.0.0", "mac": "52:54:00:00:00:00"},
+        Tag: {
+            "name": "vm/web-0/owner",
+            "key": "owner",
+            "value": "team",
+            "kind": "vm",
+            "resource_id": str(uuid.uuid4()),
+        },
+        Job: {"name": "job-web-0", "verb": "vm create", "state": "Done", "owner": "root@node:1:2:3"},
     }
+    happened = {"kind": "vm", "resource_id": str(uuid.uuid4()), "resource": "web-0", "actor": "root@node"}
+    events = [{"name": f"event-{what}-web-0", "what": what} | happened for what in ("created", "started", "stopped")]
     with inventory.engine.begin() as connection:
         connection.exec_driver_sql("SET SESSION foreign_key_checks = 0")
         for cls, row in first.items():
             connection.execute(insert(cls), [filled(cls, row)])
+        connection.execute(insert(Event), [filled(Event, row) for row in events])
     inventory.engine.dispose()
     changed = {
         "id": "UUID()",
         "name": "REPLACE(t.name, 'web-0', CONCAT('web-', seq))",
+        "resource_id": "UUID()",
         "ip": "INET_NTOA(167772160 + seq)",
         "mac": "CONCAT('52:54:00:', REGEXP_REPLACE(LPAD(HEX(seq), 6, '0'), '(..)(..)(..)', '\\\\1:\\\\2:\\\\3'))",
     }
-    for cls in first:
+    for cls in (*first, Event):
         table = cls.__table__  # type: ignore[attr-defined]
         names = ", ".join(f"`{column.name}`" for column in table.columns)
         values = ", ".join(changed.get(column.name, f"t.`{column.name}`") for column in table.columns)

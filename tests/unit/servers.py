@@ -103,5 +103,7 @@ def mariadb(folder: Path, *options: str) -> Iterator[MariaDb]:
             if socket.exists():
                 break
             time.sleep(0.1)
-        yield MariaDb(socket, data, process)
-        process.kill()  # its data go with the folder
+        try:
+            yield MariaDb(socket, data, process)
+        finally:
+            process.kill()  # its data go with the folder
