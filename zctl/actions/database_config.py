@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from pathlib import Path
 
 from zctl.config import SYSTEM_FILE, Config, user_file
 from zctl.errors import ZctlError
+from zctl.files import replace_file
 from zctl.servers.record import Group
 
 ADDRESSES = re.compile(r"(?P<head>[a-z+]+://[^@/]*@)(?P<hosts>[^/?]+)(?P<tail>.*)", re.DOTALL)
@@ -22,7 +21,7 @@ def write_setting(config: Config, url: str) -> Path:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     document = tomlkit.parse(text)
     document["db"] = url
-    replace_file(path, tomlkit.dumps(document))
+    store(path, tomlkit.dumps(document))
     return path
 
 
@@ -41,7 +40,7 @@ def follow_group(config: Config, group: Group) -> Path | None:
     hosts = ",".join(server.endpoint for server in group.ordered)
     if hosts != found["hosts"]:
         document["db"] = f"{found['head']}{hosts}{found['tail']}"
-        replace_file(path, tomlkit.dumps(document))
+        store(path, tomlkit.dumps(document))
     return path
 
 
@@ -55,24 +54,11 @@ def holder(config: Config) -> Path | None:
     return None
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a configuration file as a whole; its owner and mode stay, a new one is for its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_name(f".{path.name}.new")
+def store(path: Path, text: str) -> None:
+    """Replace a configuration file. Raises ZctlError."""
     try:
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            if path.exists():
-                about = path.stat()
-                os.fchmod(file.fileno(), stat.S_IMODE(about.st_mode))
-                if (about.st_uid, about.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(file.fileno(), about.st_uid, about.st_gid)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        replace_file(path, text)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise ZctlError(
             f"it cannot be written: {error.strerror}", resource=str(path), remedy="set db there by hand"
         ) from None

@@ -180,10 +180,10 @@ def is_kin(dump: Dump, newest: Dump) -> bool:
 
 def thin_out(wish: Wish, place: Path, written: Written) -> None:
     """Remove the dumps of this inventory beyond those to be kept; what is damaged or not ours stays and is told."""
-    found, problems = dumps.listed(place)
-    kin = [dump for dump in found if is_kin(dump, written.dump)]
+    there, problems = dumps.listed(place)
+    kin = [dump for dump in there if is_kin(dump, written.dump)]
     old, bad = retention.expired(kin, wish.keep)
-    written.warnings += [*problems, *(f"{dump.path.name} is {dump.condition()} and does not count" for dump in bad)]
+    written.warnings += [*problems, *(f"{dump.path.name} is {found} and does not count" for dump, found in bad)]
     for dump in old:
         try:
             dumps.remove(dump)
@@ -200,7 +200,7 @@ def thin_out_remote(place: remote.Remote, wish: Wish, written: Written) -> None:
         return
     conditions = remote.conditions(place, kin)
     old, bad = retention.expired(kin, wish.remote_keep, lambda dump: conditions[dump.manifest.file])
-    written.warnings += [f"{place.label}: {dump.path.name} is damaged and does not count" for dump in bad]
+    written.warnings += [f"{place.label}: {dump.path.name} is {found} and does not count" for dump, found in bad]
     if old:
         remote.remove(place, old)
         written.removed_remotely = [dump.path.name for dump in old]

@@ -12,7 +12,7 @@ from zctl.actions.context import Context
 from zctl.actions.converge import Patch, Report, converge
 from zctl.errors import Conflict, HostError, Refused, ZctlError
 from zctl.inventory import nodes, outstanding, removal
-from zctl.inventory.lease import LIFETIME, is_dead, owner, shown_owner
+from zctl.inventory.lease import LIFETIME, is_alive, is_dead, owner, shown_owner
 from zctl.inventory.outstanding import Scope
 from zctl.inventory.snapshot import load
 from zctl.inventory.store import record
@@ -173,9 +173,7 @@ def orphans(db: Session) -> list[Job]:
     """Running jobs whose process is gone."""
     found, present = [], clock(db)
     for job in db.scalars(select(Job).where(col(Job.state) == "Running").order_by(col(Job.created_at))):
-        dead = is_dead(job.owner)
-        silent = job.heartbeat_at is None or job.heartbeat_at + LIFETIME < present
-        if job.owner != owner() and (dead is True or (dead is None and silent)):
+        if job.owner != owner() and not is_alive(job.owner, job.heartbeat_at, present):
             found.append(job)
     return found
 

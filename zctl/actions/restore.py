@@ -16,11 +16,12 @@ from sqlmodel import SQLModel, col
 from zctl.actions.dump import SAFETY_KEEP, SAFETY_PREFIX, Wish, take
 from zctl.actions.verify import compare, contents, require_engine, require_good, unpacked_file
 from zctl.backup import mysql, sqlite
-from zctl.backup.folder import Dump, sync_folder
+from zctl.backup.folder import Dump
 from zctl.errors import DatabaseError, Refused, ZctlError
+from zctl.files import sync_folder
 from zctl.inventory.engine import Inventory, explained, shown, sqlite_path
 from zctl.inventory.head import HEAD
-from zctl.inventory.lease import LIFETIME, is_dead, owner, shown_owner
+from zctl.inventory.lease import LIFETIME, is_alive, owner, shown_owner
 from zctl.inventory.schema import alembic_config, initialise
 from zctl.log import logger
 from zctl.resources.base import now
@@ -87,12 +88,10 @@ def look(url: str) -> Present:
 def at_work(db: Session) -> list[str]:
     """The living processes, here and on other nodes, that have a lease or a job."""
     present = clock(db)
-    fresh = set(db.scalars(select(col(Lease.owner)).where(col(Lease.expires_at) > present)))
-    running = db.execute(select(col(Job.owner), col(Job.heartbeat_at)).where(col(Job.state) == "Running")).all()
-    fresh |= {who for who, seen in running if seen is not None and seen + LIFETIME > present}
-    # Of a process on another node only its signs of life tell.
-    owners = {who for who in fresh if is_dead(who) is not True}
-    owners |= {who for who, _seen in running if is_dead(who) is False}
+    leases = db.execute(select(col(Lease.owner), col(Lease.expires_at))).all()
+    signs = [(who, until - LIFETIME) for who, until in leases]
+    signs += db.execute(select(col(Job.owner), col(Job.heartbeat_at)).where(col(Job.state) == "Running")).all()  # type: ignore[arg-type]
+    owners = {who for who, seen in signs if is_alive(who, seen, present)}
     return sorted(shown_owner(who) for who in owners - {owner()})
 
 
@@ -181,11 +180,11 @@ def restore_file(dump: Dump, path: Path, present: Present, identity: str, say: S
         if present.exists and not present.trouble:
             sqlite.overwrite(staged, path, BUSY_SECONDS)
             return cancelled
-        replace_file(staged, path)
+        lay(staged, path)
         return cancelled
 
 
-def replace_file(staged: Path, path: Path) -> None:
+def lay(staged: Path, path: Path) -> None:
     """Lay a file where there is none, or only a damaged one that has been laid aside."""
     beside = path.with_name(f".{path.name}.zctl-part")
     try:

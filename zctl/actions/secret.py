@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from sqlalchemy import select
 from zctl import secrets
 from zctl.config import SYSTEM_FILE, user_file
 from zctl.errors import Refused
+from zctl.files import replace_file
 from zctl.inventory.engine import Inventory, sqlite_path
 from zctl.log import logger
 from zctl.resources.base import attrs
@@ -72,15 +72,7 @@ def reseal_file(path: Path, keys: secrets.Keyring) -> int:
         count = len(secrets.SEALED.findall(text))
         if not count:
             return 0
-        about = path.stat()
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(keys.reseal(text))
-            os.fchown(file.fileno(), about.st_uid, about.st_gid)
-            os.fchmod(file.fileno(), about.st_mode & 0o7777)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
+        replace_file(path, keys.reseal(text))
         return count
     except OSError as error:
         raise Refused(

@@ -15,7 +15,7 @@ from zctl.errors import Conflict, DatabaseError, ZctlError
 from zctl.inventory import schema
 from zctl.inventory.engine import Inventory, shown
 from zctl.inventory.head import HEAD
-from zctl.inventory.lease import LIFETIME, is_dead, shown_owner
+from zctl.inventory.lease import is_alive, shown_owner
 from zctl.resources.clock import clock
 from zctl.resources.host import Host
 from zctl.resources.internal import Outstanding
@@ -94,8 +94,7 @@ def require_quiet(url: str) -> None:
         present = clock(db)
         running = select(col(Job.name), col(Job.owner), col(Job.heartbeat_at)).where(col(Job.state) == "Running")
         for name, owner, seen in db.execute(running):
-            dead = is_dead(owner)
-            if dead is False or (dead is None and seen is not None and seen + LIFETIME > present):
+            if is_alive(owner, seen, present):
                 raise Conflict(
                     f"it is being worked on by {shown_owner(owner)}",
                     resource=f"job {name}",

@@ -15,6 +15,7 @@ from typing import IO, Literal
 from zctl.backup.manifest import SUFFIX, Manifest, parse
 from zctl.backup.stream import file_sum
 from zctl.errors import Conflict, DatabaseError, Invalid, Misuse, ZctlError
+from zctl.files import sync_folder
 from zctl.ownership import give
 
 SYSTEM_FOLDER = Path("/var/lib/zctl/mysql-backup")
@@ -216,15 +217,6 @@ def publish(folder: Path, path: Path, manifest: Manifest) -> Dump:
         beside.unlink(missing_ok=True)
         raise unwritable(folder, error) from error
     return Dump(target, manifest)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def remove(dump: Dump) -> None:

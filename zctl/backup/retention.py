@@ -9,7 +9,7 @@ from zctl.backup.folder import Condition, Dump
 
 def expired(
     dumps: Iterable[Dump], keep: int, condition: Callable[[Dump], Condition] = Dump.condition
-) -> tuple[list[Dump], list[Dump]]:
+) -> tuple[list[Dump], list[tuple[Dump, Condition]]]:
     """The dumps older than the `keep` newest good ones, and those among the newer that are not good.
 
     `dumps` are those of one inventory and prefix. Newer is what was written later by their sequence, so a clock that
@@ -21,12 +21,13 @@ def expired(
     if len(newest) <= keep:
         return [], []
     good = 0
-    bad: list[Dump] = []
+    bad: list[tuple[Dump, Condition]] = []
     for number, dump in enumerate(newest):
         if good == keep:
             return newest[number:], bad
-        if condition(dump) == "good":
+        found = condition(dump)
+        if found == "good":
             good += 1
         else:
-            bad.append(dump)
+            bad.append((dump, found))
     return [], bad

@@ -5,15 +5,12 @@ from __future__ import annotations
 import typer
 
 from zctl.cli.call import Call, add_command
+from zctl.cli.top import init
 
 
 def migrate(call: Call) -> None:
     """Bring the schema up to date, as zctl init does. An existing inventory keeps all it holds."""
-    from zctl.inventory.engine import shown
-    from zctl.inventory.schema import initialise
-
-    done = initialise(call.config.url)
-    call.done(f"inventory {shown(call.config.url)}: {done}")
+    init(call)
 
 
 def add(app: typer.Typer) -> None:

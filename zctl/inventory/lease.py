@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -90,6 +90,12 @@ def is_dead(text: str) -> bool | None:
     except PermissionError:
         pass  # it is there, but /proc hides the processes of other users (hidepid)
     return None
+
+
+def is_alive(text: str, seen: datetime | None, present: datetime) -> bool:
+    """Whether an owner lives, as far as that can be told: here by its process, elsewhere by its last sign of life."""
+    dead = is_dead(text)
+    return not dead if dead is not None else seen is not None and seen + LIFETIME >= present
 
 
 def shown_owner(text: str) -> str:

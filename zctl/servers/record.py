@@ -17,7 +17,7 @@ from typing import Any
 from zctl import secrets
 from zctl.config import Config
 from zctl.errors import Conflict, Invalid, NotFound, Refused
-from zctl.run.render import write_private
+from zctl.files import replace_file
 from zctl.run.values import Connection
 
 FILE_NAME = "servers.toml"
@@ -143,15 +143,7 @@ def save(config: Config, group: Group) -> None:
         values["change"] = asdict(group.change)
     values["servers"] = [asdict(server) for server in group.servers]
     text = "# The database servers of zctl (zctl db status). zctl writes this file.\n" + tomlkit.dumps(values)
-    path = path_of(config)
-    fresh = path.with_suffix(".new")
-    write_private(fresh, text)
-    with fresh.open("rb") as file:
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    replace_file(path_of(config), text)
 
 
 @contextmanager
