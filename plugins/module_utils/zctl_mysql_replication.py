@@ -22,7 +22,8 @@ except ImportError:
     from zctl_system import Trouble, read_json, run, write_json  # type: ignore[no-redef]
 
 Json = dict[str, Any]
-SYSTEM_USERS = ("root", "mysql", "mariadb.sys", "system user", "zctl_repl", "event_scheduler")
+SYSTEM_USERS = ("root", "mysql", "mariadb.sys", "system user", "zctl_repl", "event_scheduler", "unauthenticated user")
+"""Whoever is still logging in may be root, or one of zctl's that then sees that the server is read-only."""
 LOCK = Path("/run/lock/zctl-database-order.lock")
 HELD: list[Any] = []
 """The lock is held until the process ends."""
@@ -128,8 +129,8 @@ def drain(values: Json) -> None:
         lock.stdin.flush()
         lock.stdout.readline()  # empty when it was not to be had in time: then what is under way is refused instead
     try:
-        refuse_writes()
-        with writable.turn():
+        with writable.turn():  # whoever watches over the primary must not see it read-only and still the primary
+            refuse_writes()
             write_role(values)
     finally:
         if lock is not None:
@@ -173,6 +174,12 @@ def promote(values: Json) -> None:
     with writable.turn():
         write_role(values)
         writable.make_writable(read_json(writable.RECORD) or {})
+    watch()
+
+
+def watch() -> None:
+    """Have the server watched from now on; a process that does it already may be about to end."""
+    run(["systemctl", "restart", "--no-block", "zctl-database.service"])
 
 
 def follow(values: Json, secrets: Json) -> None:
@@ -237,8 +244,7 @@ def stand_down(values: Json) -> None:
     """End the server at once, so that nothing more is acknowledged, and keep it from being written to again."""
     with writable.turn():
         write_role(values)
-    # An orderly end would let commits go that no replica has confirmed.
-    subprocess.run(["systemctl", "kill", "--signal=KILL", "mariadb.service"], capture_output=True, check=False)
+    writable.kill_server()
     run(["systemctl", "stop", "mariadb.service"])
 
 
@@ -249,6 +255,7 @@ def record(values: Json) -> None:
         known = read_json(writable.RECORD) or {}
         if known.get("role") in ("primary", "standalone") and client.value("SELECT @@global.read_only") == "0":
             writable.make_writable(known)
+            watch()
 
 
 ORDERS = {

@@ -48,11 +48,14 @@ START_SECONDS = 60
 UNIT_TEXT = f"""\
 # Written by zctl (role mysql_server).
 [Unit]
-Description=Let zctl's database be written to, if this server is the primary
+Description=Let zctl's database be written to, if this server is the primary and no other one is
 After=mariadb.service
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart=/usr/bin/python3 {LIBRARY}/zctl_mysql_writable.py
+Restart=on-failure
+RestartSec=5
 """
 DROP_IN_TEXT = """\
 # Written by zctl (role mysql_server): the server starts read-only, and this decides whether it stays so.

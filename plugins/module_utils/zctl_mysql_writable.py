@@ -1,12 +1,14 @@
 """Decides on a database server whether it may be written to after a start, and makes it so; zctl itself is not needed.
 
 The configuration file makes every server read-only. What zctl wrote down for this one says whether it is the primary; a
-primary becomes writable only when no other server is, and most of the servers, itself counted, still follow it.
+primary becomes writable only when no other server is, and most of the servers, itself counted, still follow it. From
+then on it is watched: one that was cut off while another took its place is ended as soon as it sees the others again.
 """
 
 from __future__ import annotations
 
 import fcntl
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ RECORD = FOLDER / "role.json"
 PEERS = FOLDER / "peers.cnf"
 LOCK = Path("/run/lock/zctl-database.lock")
 POLL_SECONDS = 1.0
+WATCH_SECONDS = 3.0
 PEER_SECONDS = 5.0
 FOLLOWING = ("Yes", "Connecting", "Preparing")
 
@@ -95,24 +98,91 @@ def look_once() -> str:
         return again if record.get("role") == "primary" else ""
 
 
-def main() -> int:
-    """Try until the server is writable, or has another role; each new reason goes to the journal."""
+def superseded(peers: list[Json]) -> str:
+    """The server that has become the primary meanwhile, empty when there is none. `peers` are as for obstacle().
+
+    That another one is writable is not enough, somebody may have made it so by hand: most servers have left this one.
+    """
+    taken = [peer["name"] for peer in peers if peer["writable"] and not peer["follows"]]
+    votes = 1 + sum(peer["follows"] for peer in peers)
+    return ", ".join(taken) if taken and votes * 2 <= 1 + len(peers) else ""
+
+
+def kill_server() -> None:
+    """End the server at once; systemd starts it again, read-only.
+
+    An orderly end, and read_only = ON, would let commits go that no replica has confirmed.
+    """
+    argv = ["systemctl", "kill", "--signal=KILL", "mariadb.service"]
+    subprocess.run(argv, capture_output=True, check=False)
+
+
+def this_start() -> str:
+    """What is different after each start of the server."""
+    argv = ["systemctl", "show", "--value", "--property=InvocationID", "mariadb.service"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def own_record() -> Json:
+    """What zctl wrote down for this server, empty when it is not for this to let it be written to."""
+    record = read_json(RECORD) or {}
+    return record if record.get("role") in ("primary", "standalone") else {}
+
+
+def say(words: str) -> None:
+    """A line for the journal."""
+    sys.stderr.write(f"this server {words}\n")
+
+
+def become_writable() -> str:
+    """Try until the server is writable; returns which start of it is, empty when it has another role.
+
+    Each new reason why it is not goes to the journal.
+    """
     told = ""
-    while True:
-        if (read_json(RECORD) or {}).get("role") not in ("primary", "standalone"):
-            sys.stderr.write("this server stays read-only: it is not the primary\n")
-            return 0
+    while own_record():
+        start = this_start()
         try:
             reason = look_once()
         except Trouble as error:
             reason = str(error)
         if not reason:
-            sys.stderr.write("this server is writable\n")
-            return 0
+            say("is writable")
+            return start
         if reason != told:
-            sys.stderr.write(f"this server stays read-only: {reason}\n")
+            say(f"stays read-only: {reason}")
             told = reason
         time.sleep(POLL_SECONDS)
+    say("stays read-only: it is not the primary")
+    return ""
+
+
+def stay_primary(start: str) -> None:
+    """Watch a writable primary until it is started anew, or has another role. One that was superseded is ended."""
+    while own_record().get("role") == "primary" and this_start() == start:
+        if superseder():
+            with turn():
+                name = superseder()  # a failover may have changed the record meanwhile
+                if name:
+                    say(f"is ended and comes back read-only: {name} has become the primary")
+                    kill_server()
+                    return
+        time.sleep(WATCH_SECONDS)
+
+
+def superseder() -> str:
+    """The server that has taken this one's place, empty when there is none."""
+    record = own_record()
+    return superseded([ask_peer(record, peer) for peer in record.get("peers", [])])
+
+
+def main() -> int:
+    """Let the server be written to when it may be, and see that no other one is beside it."""
+    while True:
+        start = become_writable()
+        if not start or own_record().get("role") == "standalone":
+            return 0
+        stay_primary(start)
 
 
 if __name__ == "__main__":

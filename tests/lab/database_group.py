@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zctl.lab import Lab
+from zctl.lab.power import inits
 
 WRITER = """
 import sys, time
@@ -41,6 +42,12 @@ with open(path, "a", buffering=1) as told:
             continue
         told.write(f"stored {number} {begun} {time.time()}\\n")
         time.sleep(0.01)
+"""
+CUT = """
+table inet cut {
+    chain in { type filter hook input priority -300; policy drop; iif lo accept; }
+    chain out { type filter hook output priority -300; policy drop; oif lo accept; }
+}
 """
 
 
@@ -186,6 +193,19 @@ class DatabaseGroup:
         """Every host is up."""
         Lab.up(self.lab.name, len(self.lab.hosts))
 
+    def cut_network(self, host: str) -> None:
+        """Nobody reaches the host any more, nor it anybody; all on it goes on."""
+        self.inside(host, "nft", "-f", "-", stdin=CUT)
+
+    def mend_network(self, host: str) -> None:
+        """It is as it was."""
+        self.inside(host, "nft", "delete", "table", "inet", "cut")
+
+    def inside(self, host: str, *argv: str, stdin: str = "") -> None:
+        """Run a program in the network of a host, without the way there."""
+        pid = str(inits(self.lab.host(host).power)[0])
+        subprocess.run(["nsenter", "-t", pid, "-n", *argv], input=stdin, text=True, check=True)
+
     def heal(self) -> None:
         """Bring back whoever takes no part."""
         for server in self.status()["servers"]:
@@ -195,6 +215,16 @@ class DatabaseGroup:
                     output = self.ok("rejoin", server["name"], "--errant", "discard", "--yes")
                 elif code:
                     raise AssertionError(output)
+
+    def wait_for_one_writable(self, patience: float = 30) -> None:
+        """Until one server at most takes writes, and all answer."""
+        deadline = time.time() + patience
+        while True:
+            servers = self.status()["servers"]
+            if all(server["up"] for server in servers) and sum(server["writable"] for server in servers) == 1:
+                return
+            assert time.time() < deadline, servers
+            time.sleep(0.5)
 
 
 def cut_off(group: DatabaseGroup, dice: random.Random, *words: str) -> float:

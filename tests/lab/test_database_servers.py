@@ -99,3 +99,23 @@ def test_failovers_lose_nothing(group: DatabaseGroup) -> None:
     assert group.status()["problems"] == []
     group.end_writing()
     assert group.missing() == set()
+
+
+def test_a_primary_that_was_cut_off_stands_back(group: DatabaseGroup) -> None:
+    """It knows nothing of the failover; as soon as it sees the others again it takes no more writes."""
+    group.begin_writing()
+    group.wait_for_writes(time.time())
+    primary = group.name(group.status()["primary"])
+    group.cut_network(primary)
+    try:
+        group.ok("failover")
+        assert group.wait_for_writes(time.time()) < 30
+        assert group.missing() == set()
+    finally:
+        group.mend_network(primary)
+    group.wait_for_one_writable()
+    assert group.wait_for_writes(time.time()) < 30
+    group.heal()
+    assert group.status()["problems"] == []
+    group.end_writing()
+    assert group.missing() == set()

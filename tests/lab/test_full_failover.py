@@ -1,4 +1,4 @@
-"""Twenty failovers at random moments: servers and machines are killed, and zctl itself in the middle of its work."""
+"""Twenty failovers at random moments: servers and machines are killed or cut off, and zctl itself amid its work."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ KINDS = (
     "server and zctl killed",
     "power cut",
     "power cut, zctl killed",
+    "network cut",
+    "network cut, zctl killed",
 )
 
 
-def hurt(group: DatabaseGroup, kind: str, dice: random.Random) -> str:
+def hurt(group: DatabaseGroup, kind: str, primary: str, dice: random.Random) -> str:
     """Do what a round does to the servers; returns what was done."""
-    primary = group.name(group.status()["primary"])
     time.sleep(dice.uniform(0, 2))
     words = ()
     if kind.startswith("planned"):
@@ -36,6 +37,8 @@ def hurt(group: DatabaseGroup, kind: str, dice: random.Random) -> str:
         group.kill_server(primary)
         if dice.random() < 0.5:  # so that it does not start by itself
             group.lab.ssh(primary, "systemctl stop mariadb.service")
+    elif kind.startswith("network"):
+        group.cut_network(primary)
     else:
         group.lab.kill(primary)
     if "zctl" in kind:
@@ -53,7 +56,8 @@ def test_twenty_rounds(group: DatabaseGroup) -> None:
     for number in range(ROUNDS):
         kind = KINDS[number % len(KINDS)] if number < len(KINDS) else dice.choice(KINDS)
         begun = time.time()
-        how = hurt(group, kind, dice)
+        primary = group.name(group.status()["primary"])
+        how = hurt(group, kind, primary, dice)
         if "zctl" in kind:
             group.ok("failover")
         done = time.time()
@@ -61,6 +65,9 @@ def test_twenty_rounds(group: DatabaseGroup) -> None:
         missing = group.missing()
         if "power" in kind:
             group.power_on()
+        if "network" in kind:
+            group.mend_network(primary)
+            group.wait_for_one_writable()
         assert len(writable(group)) == 1
         group.heal()
         found = group.status()

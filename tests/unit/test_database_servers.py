@@ -113,6 +113,17 @@ def test_a_server_becomes_writable_only_when_most_follow_it() -> None:
     assert "unknown" in writable.obstacle({}, [])
 
 
+def test_a_primary_is_superseded_only_when_most_have_left_it() -> None:
+    """One that somebody made writable by hand ends no primary, and silence ends none either."""
+    follower = {"name": "b", "reached": True, "writable": False, "follows": True}
+    silent = {"name": "c", "reached": False, "writable": False, "follows": False}
+    taken = {"name": "d", "reached": True, "writable": True, "follows": False}
+    assert writable.superseded([]) == "" == writable.superseded([silent, silent])
+    assert writable.superseded([taken]) == "d" == writable.superseded([taken, silent])
+    assert writable.superseded([follower, taken]) == ""
+    assert writable.superseded([taken | {"follows": True}]) == ""
+
+
 def test_settings_and_what_others_set() -> None:
     """The file starts every server read-only; a foreign file that says otherwise is named, Debian's own are not."""
     wanted = plan.settings({"server_id": 7}, 8 * 2**30)

@@ -149,7 +149,8 @@ def unplanned(operation: Operation, group: Group, seen: Looks, target: str, acce
     require_complete(heard, accept_loss)
     chosen = choose.most_advanced(group, heard, rest, target)
     group = begin(operation, group, chosen)
-    new = promote(operation, promoted(group, chosen), "")
+    # Without the old one among its peers: should that come back now, the new one must not count itself the minority.
+    new = promote(operation, promoted(group.with_out(group.primary, True), chosen), "")
     return finish(operation, group, new, seen | heard)
 
 
@@ -189,7 +190,7 @@ def fence(operation: Operation, group: Group, seen: Looks) -> None:
 
 
 def promoted(group: Group, target: str) -> Group:
-    """The group as it is when the target is the primary. A dead primary takes part no longer."""
+    """The group as it is when the target is the primary."""
     return replace(group, primary=target, term=group.term + 1)
 
 

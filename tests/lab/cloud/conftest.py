@@ -83,13 +83,15 @@ def cloud(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]
 
 def delete_everything(cloud: Cloud) -> None:
     """Remove the cloud; the hosts must be as they were but for what the host role installed."""
-    for noun in ("vm", "volume", "nic", "l3-network", "l2-network", "primary-storage"):
+    for noun in ("vm", "volume", "nic", "l3-network", "l2-network", "primary-storage", "host"):
         names = [row["name"] for row in cloud.rows(noun)]
         if names:
             cloud.ok(noun, "delete", *names, "--yes", "--cascade")
     for host in cloud.lab.hosts:
         left = cloud.lab.ssh(
-            host.name, "ip -br link | grep -E '^z(br|vx|v|t)-' || true; ip netns list; virsh list --all --name"
+            host.name,
+            "ip -br link | grep -E '^z(br|vx|v|t)-' || true; ip netns list; virsh list --all --name; "
+            "ls /etc/zctl/inventory 2>/dev/null || true",
         )
         assert not left.strip(), f"left on {host.name}: {left}"
 
