@@ -101,7 +101,7 @@ class Call:
 
         if self.read_from not in SOURCES:
             raise Misuse(f"--read-from {self.read_from!r} is neither primary nor replica")
-        inventory = Inventory(self.config.url, read_from=self.read_from, waiting=self.progress.say)
+        inventory = Inventory(self.config.url, read_from=self.read_from, waiting=self.say)
         inventory.check_schema()
         return inventory
 
@@ -112,13 +112,17 @@ class Call:
 
         return Progress(quiet=self.quiet, color=not self.no_color)
 
+    def say(self, words: str) -> None:
+        """A line of progress. What shows it is loaded only then."""
+        self.progress.say(words)
+
     def context(self, *, resume: bool = True) -> Context:
         """What actions need. Before anything new, what dead processes left is finished or undone."""
         from zctl.actions.context import Context
         from zctl.actions.jobs import resume_orphans
 
         context = Context(
-            self.config, self.inventory, self.progress.say, warn, self.progress.watch, self.reason or None, self.dry_run
+            self.config, self.inventory, self.say, warn, self.progress.watch, self.reason or None, self.dry_run
         )
         if resume and not self.dry_run:
             resume_orphans(context)

@@ -28,7 +28,6 @@ from zctl.inventory.failover import (
     watch_over,
 )
 from zctl.inventory.head import HEAD
-from zctl.resources.internal import Info
 
 BUSY_TIMEOUT_MS = 60_000
 
@@ -78,6 +77,7 @@ class Inventory:
     def begun(self, engine: Engine) -> Iterator[Session]:
         """A session that has the turn to write."""
         from zctl.inventory.store import note_removals  # it imports this module's users
+        from zctl.resources.internal import Info
 
         deadline = time.monotonic() + FAILOVER_SECONDS
         while True:
@@ -119,6 +119,8 @@ class Inventory:
 
     def identity(self, db: Session) -> str:
         """The inventory's own UUID: part of every mark on hosts."""
+        from zctl.resources.internal import Info
+
         info = db.get(Info, 1)
         assert info is not None
         return info.inventory

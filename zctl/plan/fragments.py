@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from zctl.plan.hoststate import HostState, Named, Part
+if TYPE_CHECKING:
+    from zctl.plan.hoststate import HostState, Named, Part
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class DuplicateFragment(Exception):
 
 def merge(inventory: str, host: Named, settings: dict[str, Part], fragments: Iterable[Fragment]) -> HostState:
     """One host state out of fragments, whatever their order. Raises DuplicateFragment for a key given twice."""
+    from zctl.plan.hoststate import HostState
+
     parts: dict[str, dict[str, list[Part]]] = {}
     nested: dict[str, list[Part]] = {}
     seen: set[tuple[str, str, str]] = set()

@@ -9,7 +9,6 @@ from sqlalchemy import String, Text, select
 from sqlmodel import col
 
 from zctl.errors import Invalid
-from zctl.plan import hoststate
 from zctl.plan.fragments import Fragment, Tombstone
 from zctl.resources.base import (
     HOSTNAME_PATTERN,
@@ -313,6 +312,8 @@ class Vm(Resource, table=True):
     @staticmethod
     def desired(snapshot: Snapshot, host: str) -> list[Fragment]:
         """The domains of the host."""
+        from zctl.plan import hoststate
+
         virt = snapshot.need(Host, host).virtualization or "qemu"
         return [
             Fragment(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zctl.plan import hoststate
 from zctl.plan.names import bridge_name, tap_name
 from zctl.resources.vm_columns import free_disk_name
 from zctl.units import parse_rate
 
 if TYPE_CHECKING:
+    from zctl.plan import hoststate
     from zctl.plan.snapshot import Snapshot
     from zctl.resources.vm import Vm
 
 
 def disks_of(snapshot: Snapshot, vm: Vm) -> list[hoststate.Disk]:
     """The disks of a VM's domain."""
+    from zctl.plan import hoststate
     from zctl.resources.primary_storage import PrimaryStorage
     from zctl.resources.volume import Volume
 
@@ -34,6 +35,7 @@ def disks_of(snapshot: Snapshot, vm: Vm) -> list[hoststate.Disk]:
 
 def nics_of(snapshot: Snapshot, vm: Vm) -> list[hoststate.Nic]:
     """The network cards of a VM's domain."""
+    from zctl.plan import hoststate
     from zctl.resources.l2_network import L2Network
     from zctl.resources.l3_network import L3Network
     from zctl.resources.nic import Nic
