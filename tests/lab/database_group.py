@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ class Told:
 
     stored: set[int] = field(default_factory=set)
     failed: list[str] = field(default_factory=list)
-    times: list[tuple[float, float]] = field(default_factory=list)
+    ends: list[list[float]] = field(default_factory=list)
+    """By writer, when each write was acknowledged."""
 
 
 @dataclass
@@ -156,11 +158,12 @@ class DatabaseGroup:
         """All that the writers have told until now."""
         found = Told()
         for path in self.folder.glob("told-*"):
+            found.ends.append([])
             for line in path.read_text().splitlines():
                 words = line.split(" ", 4)
                 if words[0] == "stored" and len(words) == 4:
                     found.stored.add(int(words[1]))
-                    found.times.append((float(words[2]), float(words[3])))
+                    found.ends[-1].append(float(words[3]))
                 elif words[0] == "failed":
                     found.failed.append(line)
         return found
@@ -170,6 +173,14 @@ class DatabaseGroup:
         acknowledged = self.told().stored  # first: what is acknowledged later is of no matter
         primary = self.name(self.status()["primary"])
         return acknowledged - {int(word) for word in self.sql(primary, "SELECT n FROM acknowledged").split()}
+
+    def outage(self, since: float) -> float:
+        """The longest time since a moment, in seconds, in which a writer had no write acknowledged."""
+        longest = 0.0
+        for ends in self.told().ends:
+            later = [since, *(end for end in ends if end > since)]
+            longest = max([longest, *(after - before for before, after in pairwise(later))])
+        return longest
 
     def wait_for_writes(self, since: float, count: int = 4, patience: float = 60) -> float:
         """Seconds until writes that ended after a moment are acknowledged, by both writers."""

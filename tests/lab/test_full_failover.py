@@ -62,6 +62,7 @@ def test_twenty_rounds(group: DatabaseGroup) -> None:
             group.ok("failover")
         done = time.time()
         recovered = group.wait_for_writes(done)
+        outage = group.outage(begun)
         missing = group.missing()
         if "power" in kind:
             group.power_on()
@@ -71,13 +72,26 @@ def test_twenty_rounds(group: DatabaseGroup) -> None:
         assert len(writable(group)) == 1
         group.heal()
         found = group.status()
-        figures.append({"round": number + 1, "kind": kind, "how": how, "failover": round(done - begun, 1),
-                        "recovered": round(recovered, 2), "missing": len(missing), "problems": found["problems"],
-                        "stored": len(group.told().stored), "failed": len(group.told().failed)})  # fmt: skip
+        told = group.told()
+        figures.append(
+            {
+                "round": number + 1,
+                "kind": kind,
+                "how": how,
+                "failover": round(done - begun, 1),
+                "outage": round(outage, 1),
+                "recovered": round(recovered, 2),
+                "missing": len(missing),
+                "stored": len(told.stored),
+                "failed": len(told.failed),
+                "problems": found["problems"],
+            }
+        )
         (group.folder / "rounds.json").write_text(json.dumps(figures, indent=1))
         print(figures[-1], file=sys.stderr)
         assert not missing, (kind, how, sorted(missing)[:10])
         assert recovered < 30
+        assert "zctl" in kind or outage < 30, (kind, outage)
         assert found["problems"] == []
     group.end_writing()
     assert group.missing() == set()
