@@ -42,7 +42,7 @@ def files(zctl: Zctl) -> list[str]:
     return [row["file"] for row in json.loads(zctl.ok("db", "list-backups", "-o", "json"))]
 
 
-def start(zctl: Zctl, *words: str, path: str = "") -> subprocess.Popen[str]:
+def start(zctl: Zctl, *words: str, path: str = "", stdin: int | None = None) -> subprocess.Popen[str]:
     """zctl in a process of its own."""
     environment = {**os.environ, "ZCTL_HOME": str(zctl.home), "ZCTL_DB": zctl.db}
     if path:
@@ -50,6 +50,7 @@ def start(zctl: Zctl, *words: str, path: str = "") -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "zctl", *words],
         env=environment,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

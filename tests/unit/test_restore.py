@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -245,6 +246,16 @@ def test_move_there_and_back(cloud: Zctl, tmp_path: Path, server: MariaDb) -> No
     other.ok("db", "move", "--to", back, "--yes")
     assert Zctl(cloud.home, cloud.hosts, back if "://" in back else f"sqlite:///{back}").dump() == before
     assert "that is in use" in cloud.fails("db", "move", "--to", cloud.url, "--yes", code=2)
+
+
+def test_the_databases_own_prompt(cloud: Zctl) -> None:
+    """It reads statements from the input, and its exit code is the command's."""
+    with start(cloud, "db", "shell", stdin=subprocess.PIPE) as process:
+        said, _ = process.communicate("SELECT name FROM zone;\n")
+    assert process.returncode == 0 and cloud.rows("zone")[0]["name"] in said.split()
+    with start(cloud, "db", "shell", stdin=subprocess.PIPE) as process:
+        process.communicate("SELECT nothing FROM nowhere;\n")
+    assert process.returncode == 1
 
 
 def test_a_killed_move_can_be_repeated(cloud: Zctl, tmp_path: Path) -> None:
