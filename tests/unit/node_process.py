@@ -1,7 +1,7 @@
 """zctl as another management node runs it: hosts are played by a function, and the node's clock may be off.
 
 NODE_CLOCK is how many seconds its clock is ahead, NODE_LOG the file that each run is told to, NODE_SLEEP how many
-seconds a run takes.
+seconds a run takes, NODE_HOLD a file: runs do not end while it is there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ def work() -> None:
     with Path(os.environ["NODE_LOG"]).open("a") as log:
         log.write(f"{platform.node()}\n")
     time.sleep(float(os.environ.get("NODE_SLEEP", "0")))
+    while (hold := os.environ.get("NODE_HOLD")) and Path(hold).exists():
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -141,12 +141,17 @@ def test_many_jobs_and_two_watches_in_the_same_second(cloud: Zctl) -> None:
 def test_clocks_ten_minutes_apart(cloud: Zctl, mine: str, yours: str) -> None:
     """A node with another clock neither takes over what lives, nor is it taken for dead."""
     first, other = Node("node1", cloud, {"NODE_CLOCK": mine}), Node("node2", cloud, {"NODE_CLOCK": yours})
-    process = first.start("vm", "create", "web-1", *VM, NODE_SLEEP="6")
+    hold = cloud.home.with_name("hold")
+    hold.touch()
+    process = first.start("vm", "create", "web-1", *VM, NODE_HOLD=str(hold))
     first.wait_for_run()
     waiting = other.start("vm", "create", "web-2", *VM, "--host", cloud.rows("vm")[0]["host"])
     assert "taken over" not in other.call("management-node", "watch")
+    assert waiting.stderr is not None
+    assert "waiting for root on node1" in (said := waiting.stderr.readline()), said
+    hold.unlink()
     _out, said = waiting.communicate(timeout=60)
-    assert waiting.returncode == 0 and "waiting for root on node1" in said, said
+    assert waiting.returncode == 0, said
     assert process.wait() == 0, process.communicate()
     assert {name: state for name, (state, _jobs) in states(cloud).items()} == {"node1": "Alive", "node2": "Alive"}
 
@@ -154,10 +159,13 @@ def test_clocks_ten_minutes_apart(cloud: Zctl, mine: str, yours: str) -> None:
 def test_a_process_that_was_held_up_does_not_undo_what_another_finished(cloud: Zctl) -> None:
     """Such as a suspended machine: its run fails in the end, but the job is another's by then."""
     first, second = Node("node1", cloud), Node("node2", cloud)
-    process = first.start("vm", "create", "web-1", *VM, NODE_SLEEP="6")
+    hold = cloud.home.with_name("hold")
+    hold.touch()
+    process = first.start("vm", "create", "web-1", *VM, NODE_HOLD=str(hold))
     first.wait_for_run()
     silence(cloud, 61)
     assert "1 jobs taken over" in second.call("management-node", "watch")
+    hold.unlink()
     _out, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "took over" in err, err
     assert [row["state"] for row in cloud.rows("vm")] == ["Running"]

@@ -25,7 +25,7 @@ from zctl.resources.host import Host
 from zctl.resources.instance_offering import MIB, InstanceOffering
 from zctl.resources.user_data import read_user_data, require_fit, words_of, written
 from zctl.resources.vm_columns import addresses, cards, user_data_hashes, user_data_sizes, volumes
-from zctl.resources.vm_state import disks_of, nics_of, uuids_of
+from zctl.resources.vm_state import domain_of, uuids_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -312,30 +312,12 @@ class Vm(Resource, table=True):
     @staticmethod
     def desired(snapshot: Snapshot, host: str) -> list[Fragment]:
         """The domains of the host."""
-        from zctl.plan import hoststate
-
         virt = snapshot.need(Host, host).virtualization or "qemu"
         return [
             Fragment(
                 "vm",
                 "vms",
-                hoststate.Vm(
-                    uuid=row.id,
-                    name=row.name,
-                    domain=row.domain or f"z-{row.name}",
-                    description=row.description,
-                    vcpus=row.cpus or 1,
-                    memory=row.memory or 0,
-                    virt_type="kvm" if (row.virt_type or virt) == "kvm" else "qemu",
-                    boot=row.boot.split(","),
-                    adopted=row.adopted,
-                    state="Running" if row.power == "Running" else "Stopped",
-                    autostart=row.autostart and (row.adopted or row.power == "Running"),
-                    stop_timeout=row.stop_timeout,
-                    reboot=row.reboot_token,
-                    disks=disks_of(snapshot, row),
-                    nics=nics_of(snapshot, row),
-                ),
+                domain_of(snapshot, row, virt),
             )
             for row in snapshot.by(Vm, "host_id", host)
         ]

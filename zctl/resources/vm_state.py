@@ -1,4 +1,4 @@
-"""The disks and network cards of a VM's domain, as its host is to have them. Not a noun."""
+"""A VM's domain with its disks and network cards, as its host is to have them. Not a noun."""
 
 from __future__ import annotations
 
@@ -12,6 +12,29 @@ if TYPE_CHECKING:
     from zctl.plan import hoststate
     from zctl.plan.snapshot import Snapshot
     from zctl.resources.vm import Vm
+
+
+def domain_of(snapshot: Snapshot, vm: Vm, usual: str) -> hoststate.Vm:
+    """The domain; `usual` is what its host emulates or virtualizes with: kvm or qemu."""
+    from zctl.plan import hoststate
+
+    return hoststate.Vm(
+        uuid=vm.id,
+        name=vm.name,
+        domain=vm.domain or f"z-{vm.name}",
+        description=vm.description,
+        vcpus=vm.cpus or 1,
+        memory=vm.memory or 0,
+        virt_type="kvm" if (vm.virt_type or usual) == "kvm" else "qemu",
+        boot=vm.boot.split(","),
+        adopted=vm.adopted,
+        state="Running" if vm.power == "Running" else "Stopped",
+        autostart=vm.autostart and (vm.adopted or vm.power == "Running"),
+        stop_timeout=vm.stop_timeout,
+        reboot=vm.reboot_token,
+        disks=disks_of(snapshot, vm),
+        nics=nics_of(snapshot, vm),
+    )
 
 
 def disks_of(snapshot: Snapshot, vm: Vm) -> list[hoststate.Disk]:
