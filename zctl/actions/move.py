@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table, insert, inspect, select
-from sqlmodel import SQLModel
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import SQLModel, col
 
-from zctl.actions.restore import Present, look
+from zctl.actions.present import Present, look, require_no_strangers, require_nobody_at_work
 from zctl.errors import DatabaseError, Misuse, Refused
-from zctl.inventory.engine import Inventory, explained, shown
+from zctl.inventory.engine import Inventory, explained, shown, sqlite_path
 from zctl.inventory.head import HEAD
 from zctl.inventory.schema import initialise
 from zctl.log import logger
@@ -56,6 +57,10 @@ def move(config: Config, target: str, say: Say) -> Moved:
         old = db.connection()
         require_known_tables(old)
         with explained(target), place.engine.execution_options(zctl_write=True).connect() as new:
+            if new.dialect.name != "sqlite":  # which has begun by taking the turn to write
+                new.execute(select(col(Info.id)).with_for_update())
+            if holds_rows(new):
+                raise taken(target)  # somebody else has been there since it was looked at
             unchecked(new)
             moved = Moved({table.name: copy_table(old, new, table, say) for table in tables()})
             for table in tables():
@@ -69,34 +74,46 @@ def move(config: Config, target: str, say: Say) -> Moved:
 
 def require_free(source: str, target: str) -> None:
     """Raise unless the target is another database without an inventory, and nobody is at work on the source."""
-    if source == target:
+    here, there = look(source), look(target)
+    fresh = is_fresh(target, there)
+    if source == target or is_same_file(source, target) or (fresh and there.identity == here.identity):
         raise Misuse("--to names the database that is in use", remedy="name another one")
-    there = look(target)
-    if there.exists and not is_fresh(target, there):
-        raise Refused(
-            "there is an inventory already" if there.identity else f"it cannot be read: {there.trouble}",
-            resource=shown(target),
-            remedy="name an empty database; an inventory is never overwritten by a move",
-        )
-    if busy := look(source).busy:
-        raise Refused(
-            f"the inventory is in use by {', '.join(busy[:3])}",
-            resource=shown(source),
-            remedy="wait for them, or end them",
-        )
+    require_no_strangers(there, target)
+    if there.exists and not fresh:
+        raise taken(target, there.trouble)
+    require_nobody_at_work(here.busy, source)
+
+
+def is_same_file(source: str, target: str) -> bool:
+    """Whether two addresses lead to one file."""
+    first, second = sqlite_path(source), sqlite_path(target)
+    return first is not None and second is not None and first.resolve() == second.resolve()
+
+
+def taken(target: str, trouble: str = "") -> Refused:
+    """The refusal of a target that holds something."""
+    return Refused(
+        f"it cannot be read: {trouble}" if trouble else "there is an inventory already",
+        resource=shown(target),
+        remedy="name an empty database; an inventory is never overwritten by a move",
+    )
 
 
 def is_fresh(url: str, there: Present) -> bool:
     """Whether an inventory holds nothing yet, as after zctl init or a move that was broken off."""
-    if there.trouble or there.schema != HEAD:
+    if not there.identity or there.schema != HEAD:
         return False
     inventory = Inventory(url)
     with inventory.read() as db:
-        found = any(
-            db.execute(select(table).limit(1)).first() for table in tables() if table.name != Info.__tablename__
-        )
+        found = holds_rows(db.connection())
     inventory.engine.dispose()
     return not found
+
+
+def holds_rows(connection: Connection) -> bool:
+    """Whether an inventory holds more than its own UUID."""
+    kept = (table for table in tables() if table.name != Info.__tablename__)
+    return any(connection.execute(select(table).limit(1)).first() for table in kept)
 
 
 def tables() -> list[Table]:
@@ -121,7 +138,8 @@ def unchecked(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
     else:
-        connection.exec_driver_sql("SET SESSION foreign_key_checks = 0, unique_checks = 0")
+        # With unique_checks = 0 a name that is there twice would be told at the end, and not which.
+        connection.exec_driver_sql("SET SESSION foreign_key_checks = 0")
 
 
 def ordered(connection: Connection, table: Table) -> Iterator[list[dict[str, Any]]]:
@@ -137,7 +155,14 @@ def copy_table(old: Connection, new: Connection, table: Table, say: Say) -> int:
     new.execute(table.delete())
     count = 0
     for rows in ordered(old, table):
-        new.execute(insert(table), rows)
+        try:
+            new.execute(insert(table), rows)
+        except IntegrityError as error:
+            raise Refused(
+                f"two of its rows are the same to the other database: {error.orig}",
+                resource=table.name,
+                remedy="MySQL takes no notice of upper and lower case: rename one of them; nothing was moved",
+            ) from None
         count += len(rows)
     if count:
         say(f"{table.name}: {count} rows")

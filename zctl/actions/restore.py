@@ -4,54 +4,42 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, delete, select, text
+from sqlalchemy.orm import Session
 from sqlmodel import SQLModel, col
 
 from zctl.actions.dump import SAFETY_KEEP, SAFETY_PREFIX, Wish, take
-from zctl.actions.verify import compare, contents, require_engine, require_good, unpacked_file
+from zctl.actions.present import Present, at_work, look, require_no_strangers, require_nobody_at_work
+from zctl.actions.verify import ANOTHER, compare, contents, require_engine, require_good, unpacked_file
 from zctl.backup import mysql, sqlite
 from zctl.backup.folder import Dump
 from zctl.errors import DatabaseError, Refused, ZctlError
 from zctl.files import sync_folder
 from zctl.inventory.engine import Inventory, explained, shown, sqlite_path
 from zctl.inventory.head import HEAD
-from zctl.inventory.lease import LIFETIME, is_alive, owner, shown_owner
-from zctl.inventory.schema import alembic_config, initialise
+from zctl.inventory.schema import VERSIONS, alembic_config, initialise
 from zctl.log import logger
+from zctl.ownership import give
 from zctl.resources.base import now
-from zctl.resources.clock import clock
 from zctl.resources.internal import Info, Lease
 from zctl.resources.job import Job
 from zctl.resources.registry import all_classes
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from zctl.actions.context import Say
     from zctl.config import Config
 
 BUSY_SECONDS = 30.0
-
-
-@dataclass
-class Present:
-    """The inventory that is there now. `identity` is empty when there is none, `trouble` says why it cannot be read."""
-
-    identity: str = ""
-    schema: str = ""
-    busy: list[str] = field(default_factory=list)
-    trouble: str = ""
-
-    @property
-    def exists(self) -> bool:
-        """Whether there is anything that a restore would replace."""
-        return bool(self.identity or self.trouble)
+ATTEMPTS = 5
+Save = Callable[[], Path]
+"""Dumps what is there and says where to."""
 
 
 @dataclass
@@ -62,37 +50,6 @@ class Restored:
     from_schema: str
     safety: Path | None
     cancelled: list[str]
-
-
-def look(url: str) -> Present:
-    """What is in the database now. Raises DatabaseError when the server does not answer."""
-    path = sqlite_path(url)
-    if path is not None and (not path.exists() or path.stat().st_size == 0):
-        return Present()
-    inventory = Inventory(url)
-    try:
-        with inventory.read() as db:
-            schema = str(db.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
-            identity = str(db.execute(text("SELECT inventory FROM info")).scalar() or "")
-            return Present(identity, schema, at_work(db) if schema == HEAD else [])
-    except ZctlError as error:
-        if "doesn't exist" in str(error) or "no such table" in str(error).lower():
-            return Present()
-        if path is None:
-            raise
-        return Present(trouble=error.what)
-    finally:
-        inventory.engine.dispose()
-
-
-def at_work(db: Session) -> list[str]:
-    """The living processes, here and on other nodes, that have a lease or a job."""
-    present = clock(db)
-    leases = db.execute(select(col(Lease.owner), col(Lease.expires_at))).all()
-    signs = [(who, until - LIFETIME) for who, until in leases]
-    signs += db.execute(select(col(Job.owner), col(Job.heartbeat_at)).where(col(Job.state) == "Running")).all()  # type: ignore[arg-type]
-    owners = {who for who, seen in signs if is_alive(who, seen, present)}
-    return sorted(shown_owner(who) for who in owners - {owner()})
 
 
 def check(dump: Dump, url: str, present: Present, *, other: bool) -> None:
@@ -118,43 +75,33 @@ def check(dump: Dump, url: str, present: Present, *, other: bool) -> None:
             resource=str(dump.path),
             remedy="correct --db or --file; --other-inventory replaces this one by that one",
         )
-    if present.busy:
-        raise Refused(
-            f"the inventory is in use by {', '.join(present.busy[:3])}",
-            resource=shown(url),
-            remedy="wait for them, or end them, and stop timers that start others",
-        )
+    require_no_strangers(present, url)
+    require_nobody_at_work(present.busy, url)
 
 
 def restore(config: Config, dump: Dump, present: Present, identity: str, folder: Path, say: Say) -> Restored:
-    """Put a checked dump in the inventory's place. Raises ZctlError; then the inventory is as it was."""
+    """Put a checked dump in the inventory's place. Raises ZctlError; then the inventory is as it was.
+
+    What is stored until the very moment of the exchange is in the dump of what was there.
+    """
     log = logger(config.home, "restore")
     url = config.url
+
+    def save() -> Path:
+        wish = Wish(prefix=f"{SAFETY_PREFIX}-restore", keep=SAFETY_KEEP, folder=folder)
+        return take(config, Inventory(url), wish, say).dump.path
+
+    say(f"restoring {dump.path.name} beside the inventory")
     try:
-        safety = save_present(config, present, folder, say)
-        say(f"restoring {dump.path.name} beside the inventory")
         if path := sqlite_path(url):
-            cancelled = restore_file(dump, path, present, identity, say)
+            safety, cancelled = restore_file(dump, path, present, identity, save, say)
         else:
-            cancelled = restore_server(dump, url, identity, say)
+            safety, cancelled = restore_server(dump, url, present, identity, save, say)
     except ZctlError as error:
         log.error("%s from %s: %s", shown(url), dump.path, error)
         raise
     log.info("restored %s from %s, schema %s", shown(url), dump.path, dump.manifest.schema_revision)
     return Restored(dump.manifest.rows, dump.manifest.schema_revision, safety, cancelled)
-
-
-def save_present(config: Config, present: Present, folder: Path, say: Say) -> Path | None:
-    """Dump what is about to be replaced, or lay it aside when it is too damaged for that."""
-    if not present.exists:
-        return None
-    if present.trouble:
-        path = sqlite_path(config.url)
-        assert path is not None
-        say(f"{path} is damaged: it is laid aside")
-        return set_aside(path)
-    wish = Wish(prefix=f"{SAFETY_PREFIX}-restore", keep=SAFETY_KEEP, folder=folder)
-    return take(config, Inventory(config.url), wish, say).dump.path
 
 
 def set_aside(path: Path) -> Path:
@@ -163,7 +110,7 @@ def set_aside(path: Path) -> Path:
     try:
         for suffix in ("", "-wal", "-shm"):
             if (part := path.with_name(path.name + suffix)).exists():
-                shutil.copy2(part, kept.with_name(kept.name + suffix))
+                give(Path(shutil.copy2(part, kept.with_name(kept.name + suffix))))
     except OSError as error:
         raise DatabaseError(
             f"the damaged file cannot be laid aside: {error.strerror}", resource=str(path), remedy="free space there"
@@ -171,17 +118,33 @@ def set_aside(path: Path) -> Path:
     return kept
 
 
-def restore_file(dump: Dump, path: Path, present: Present, identity: str, say: Say) -> list[str]:
-    """The same for SQLite: a copy beside it is migrated, then copied over it in one transaction."""
+def restore_file(
+    dump: Dump, path: Path, present: Present, identity: str, save: Save, say: Say
+) -> tuple[Path | None, list[str]]:
+    """For SQLite: a copy beside it is migrated, then copied over it in one transaction."""
     with unpacked_file(dump, identity) as staged:
         compare(dump, sqlite.check(staged))
+        require_same_words(dump, sqlite.word(staged, "info", "inventory"), sqlite.word(staged, VERSIONS, "version_num"))
         cancelled = prepare(f"sqlite:///{staged}")
-        say("taking its place")
-        if present.exists and not present.trouble:
-            sqlite.overwrite(staged, path, BUSY_SECONDS)
-            return cancelled
-        lay(staged, path)
-        return cancelled
+        if present.trouble:
+            say(f"{path} is damaged: it is laid aside")
+            safety = set_aside(path)
+            lay(staged, path)
+            return safety, cancelled
+        if not present.exists:
+            lay(staged, path)
+            return None, cancelled
+        for _ in range(ATTEMPTS):
+            with sqlite.Watch(path) as watch:
+                require_nobody_at_work(look(f"sqlite:///{path}").busy, str(path))
+                safety = save()
+                say("taking its place")
+                if sqlite.overwrite(staged, path, BUSY_SECONDS, watch):
+                    return safety, cancelled
+            say("the inventory has changed meanwhile: once more")
+        raise Refused(
+            "others change it all the time", resource=str(path), remedy="end them first; nothing was restored"
+        )
 
 
 def lay(staged: Path, path: Path) -> None:
@@ -190,8 +153,10 @@ def lay(staged: Path, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         beside.unlink(missing_ok=True)
+        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        give(beside)
         sqlite.copy(staged, beside)
-        beside.chmod(0o600)
+        sqlite.log_ahead(beside)
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         for suffix in ("-wal", "-shm"):
@@ -206,21 +171,52 @@ def lay(staged: Path, path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def restore_server(dump: Dump, url: str, identity: str, say: Say) -> list[str]:
+def restore_server(
+    dump: Dump, url: str, present: Present, identity: str, save: Save, say: Say
+) -> tuple[Path | None, list[str]]:
     """The same for MySQL and MariaDB: a scratch database is migrated, then its rows replace ours in one transaction."""
     inventory = Inventory(url)
     server = mysql.server_of(inventory)
+    safety = None
     with mysql.scratch(inventory) as scratch:
         mysql.load(server, scratch, contents(dump, identity))
-        cancelled = prepare(server.url(scratch))
-        initialise(url)
-        say("taking its place")
         with explained(url), inventory.engine.connect() as connection:
+            require_same_words(dump, *words_of(connection, scratch))
+        cancelled = prepare(server.url(scratch))
+        if present.exists and present.schema != HEAD:
+            safety = save()  # before its tables are changed
+        initialise(url)
+        with explained(url), inventory.engine.connect() as connection:
+            # For this row writers take turns: nobody stores anything between the dump of what is there and its end.
+            connection.execute(select(col(Info.id)).with_for_update())
+            with Session(connection) as db:
+                require_nobody_at_work(at_work(db), shown(url))
+            if present.exists and safety is None:
+                safety = save()
+            say("taking its place")
             replace_rows(connection, scratch, server.database)
         # After the rows: triggers must not fire on them.
         if programs(inventory, scratch):
             mysql.copy_programs(server, scratch, server.database)
-    return cancelled
+    return safety, cancelled
+
+
+def words_of(connection: Connection, database: str) -> list[str]:
+    """The UUID of the inventory in a database, and its schema."""
+    place = f"`{mysql.plain(database)}`"
+    queries = (f"SELECT inventory FROM {place}.info", f"SELECT version_num FROM {place}.{VERSIONS}")  # noqa: S608
+    return [str(connection.exec_driver_sql(query).scalar() or "") for query in queries]
+
+
+def require_same_words(dump: Dump, inventory: str, schema: str) -> None:
+    """Raise Refused unless a dump holds the inventory and the schema that its manifest names."""
+    told = (dump.manifest.inventory, dump.manifest.schema_revision)
+    if (inventory, schema) != told:
+        raise Refused(
+            f"it holds inventory {inventory} with schema {schema}, its manifest says {told[0]} with schema {told[1]}",
+            resource=str(dump.path),
+            remedy=ANOTHER,
+        )
 
 
 def programs(inventory: Inventory, database: str) -> int:
@@ -254,10 +250,12 @@ def prepare(url: str) -> list[str]:
 
 
 def replace_rows(connection: Connection, source: str, target: str) -> None:
-    """Make the tables of one database hold the rows of another one's: readers see all of it or nothing."""
+    """Make the tables of one database hold the rows of another one's: readers see all of it or nothing.
+
+    The connection holds the row for which writers take turns.
+    """
     all_classes()
     connection.execute(text("SET SESSION foreign_key_checks = 0, unique_checks = 0"))
-    connection.execute(select(col(Info.id)).with_for_update())
     theirs, ours = columns(connection, source), columns(connection, target)
     for table in sorted(ours):
         if table in theirs or table in SQLModel.metadata.tables:

@@ -121,6 +121,7 @@ def restore_mysql(
     place in one step. Nothing on hosts is changed: VMs that the dump does not know go on running.
     """
     from zctl.actions import restore
+    from zctl.actions.present import look
     from zctl.backup.folder import find
     from zctl.cli.output import dump as show
     from zctl.inventory.engine import shown
@@ -128,7 +129,7 @@ def restore_mysql(
     config = call.config
     folder = folder_of(config, file_path)
     dump = find(folder, file)
-    present = restore.look(config.url)
+    present = look(config.url)
     restore.check(dump, config.url, present, other=other_inventory)
     manifest = dump.manifest
     what = f"{dump.path.name} of {manifest.started_at:%Y-%m-%d %H:%M} UTC, {manifest.rows} rows"

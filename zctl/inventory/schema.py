@@ -10,20 +10,22 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import select
+from sqlalchemy import inspect, select
+from sqlmodel import SQLModel
 
-from zctl.errors import DatabaseError
-from zctl.inventory.engine import Inventory, explained, sqlite_path
+from zctl.errors import DatabaseError, Refused
+from zctl.inventory.engine import Inventory, explained, shown, sqlite_path
 from zctl.inventory.head import HEAD
 from zctl.ownership import give
 from zctl.resources.internal import Info
-from zctl.resources.registry import resource_class
+from zctl.resources.registry import all_classes, resource_class
 from zctl.resources.registry_index import foreign_nouns
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 FOLDER = Path(__file__).parent / "migrations"
+VERSIONS = "alembic_version"
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -42,7 +44,40 @@ def revision_of(url: str) -> str | None:
         return None
     inventory = Inventory(url)
     with explained(url), inventory.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return revision_in(connection)
+
+
+def revision_in(connection: Connection) -> str | None:
+    """The schema revision of the inventory in a database; None when there is none."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def strangers(connection: Connection) -> list[str]:
+    """The tables that are not zctl's, or hold something: what must not be there where an inventory is to be made."""
+    all_classes()
+    found = []
+    for name in inspect(connection).get_table_names():
+        quoted = connection.dialect.identifier_preparer.quote(name)
+        known = name in SQLModel.metadata.tables
+        if name != VERSIONS and not (known and is_empty(connection, quoted)):
+            found.append(name)
+    return found
+
+
+def is_empty(connection: Connection, quoted: str) -> bool:
+    """Whether a table has no rows."""
+    return connection.exec_driver_sql(f"SELECT 1 FROM {quoted} LIMIT 1").first() is None  # noqa: S608
+
+
+def clear_broken_off(connection: Connection) -> None:
+    """Remove the empty tables that a killed call left, for MySQL makes each table for good at once."""
+    names = inspect(connection).get_table_names()
+    if not names:
+        return
+    connection.exec_driver_sql("SET SESSION foreign_key_checks = 0")
+    for name in names:
+        connection.exec_driver_sql(f"DROP TABLE {connection.dialect.identifier_preparer.quote(name)}")
+    connection.exec_driver_sql("SET SESSION foreign_key_checks = 1")
 
 
 def pending(before: str) -> list[tuple[str, str]]:
@@ -58,6 +93,8 @@ def require_known(before: str) -> None:
         raise DatabaseError(
             f"the inventory has schema {before}, newer than this zctl's {HEAD}", remedy="install a newer zctl"
         )
+    if before not in {entry.revision for entry in ScriptDirectory.from_config(alembic_config()).walk_revisions()}:
+        raise DatabaseError(f"the inventory has schema {before}, which there never was", remedy="restore a dump")
 
 
 def initialise(url: str) -> str:
@@ -84,9 +121,20 @@ def initialise(url: str) -> str:
             # Its statements on tables are no transaction; two nodes at once would make the same table. Ends with the
             # connection.
             connection.exec_driver_sql("SELECT GET_LOCK(LEFT(CONCAT('zctl.', DATABASE()), 64), 600)")
-        before = MigrationContext.configure(connection).get_current_revision()
+        before = revision_in(connection)
         if before is not None:
             require_known(before)
+        if before != HEAD:
+            strange = strangers(connection)
+            if before is None and strange:
+                raise Refused(
+                    f"it holds no inventory, but {', '.join(strange[:5])}",
+                    resource=shown(url),
+                    remedy="name an empty database; when it was an inventory, restore a dump into an empty one",
+                )
+            if not strange and path is None:
+                clear_broken_off(connection)
+                before = None
         if before != HEAD:
             command.upgrade(alembic_config(connection), "head")
             if path is not None and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()):
