@@ -43,7 +43,7 @@ def copy(source: Path, target: Path) -> dict[str, int]:
             raise DatabaseError(
                 "no space is left for a copy of the inventory",
                 resource=str(target.parent),
-                remedy="free space there; a dump may go to another folder with --file-path; older ones are untouched",
+                remedy="free space there; a dump may go elsewhere with --file-path; older dumps are untouched",
             ) from None
         raise told(source, error) from None
 
