@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -33,6 +34,25 @@ def replace_file(path: Path, text: str) -> None:
         sync_folder(path.parent)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def open_lock(path: Path) -> int:
+    """A file for flock(2), private, made unless it is there. Raises OSError, with ELOOP for a link of any kind.
+
+    Folders may belong to other users: a link that one of them laid there must not lead root to another file.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link") from None
+        raise
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode) or about.st_nlink != 1:
+        os.close(handle)
+        raise OSError(errno.ELOOP, "it is a link, or no file")
+    give(path)
+    return handle
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zctl.errors import Misuse, Refused
+from zctl.errors import Conflict, Misuse, Refused
+from zctl.files import open_lock
 from zctl.ownership import give
 
 if TYPE_CHECKING:
@@ -55,12 +58,21 @@ class Keyring:
         try:
             return MultiFernet([Fernet(key) for key in self._keys])
         except ValueError:
-            raise Refused("it holds no key", resource=str(self.path), remedy="restore it from your backup") from None
+            raise Refused(
+                "it holds no key",
+                resource=str(self.path),
+                remedy="restore it from your backup; without one remove it, make a new key by zctl secret encrypt and "
+                "encrypt all values anew",
+            ) from None
 
     @property
     def keys(self) -> tuple[bytes, ...]:
         """The keys themselves, for the rotation only."""
         return self._keys
+
+    def require_keys(self) -> None:
+        """Raise Refused when there is something in the file that is no key."""
+        assert self._fernet
 
     def reseal(self, text: str) -> str:
         """A text in which every ENC(...) is encrypted anew by the newest key."""
@@ -97,11 +109,37 @@ def make(home: Path) -> Keyring:
     return load(home)
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Be the only one who replaces the keys of a file. Raises Conflict at once while another process does."""
+    path = path.resolve()
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = open_lock(lock)
+    except OSError as error:
+        raise Refused(
+            f"the key's lock cannot be opened: {error.strerror}",
+            resource=str(lock),
+            remedy="remove it if it is a link; else check its folder's owner",
+        ) from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict("another process is replacing this key", resource=str(path), remedy="wait for it") from None
+        yield
+    finally:
+        os.close(handle)
+
+
 def write_keys(path: Path, keys: tuple[bytes, ...]) -> None:
-    """Store keys, newest first: for the owner only, whole or not at all."""
+    """Store keys, newest first: for the owner only, whole or not at all. A link stays; the file it leads to changes."""
+    path = path.resolve()
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part.unlink(missing_ok=True)  # of a killed process that had this number before
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(b"".join(key + b"\n" for key in keys))
             file.flush()
@@ -112,9 +150,8 @@ def write_keys(path: Path, keys: tuple[bytes, ...]) -> None:
             part.rename(path)
         else:
             give(part)
-            os.link(part, path)  # fails where another process was faster: its key counts
-    except FileExistsError:
-        return
+            with suppress(FileExistsError):  # another process was faster: its key counts
+                os.link(part, path)
     except OSError as error:
         raise Refused(
             f"the key file cannot be written: {error.strerror}", resource=str(path), remedy="check its folder's owner"
@@ -133,7 +170,8 @@ def load(home: Path) -> Keyring:
         raise Refused(
             f"the key for encrypted values cannot be read: {error.strerror}",
             resource=str(path),
-            remedy="zctl secret encrypt makes one, or restore it from your backup",
+            remedy="restore it from your backup; without one zctl secret encrypt makes a new key, "
+            "with which all values have to be encrypted anew",
         ) from None
     if stat.S_IMODE(mode) & 0o077 and path.name != CREDENTIAL:
         raise Refused(

@@ -12,13 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
+from typer.testing import CliRunner
 
 from tests.unit.conftest import FakeHosts, Zctl
 from tests.unit.servers import MariaDb
+from zctl.actions import secret
+from zctl.cli.main import app
 from zctl.config import load as load_config
+from zctl.inventory.engine import Inventory
+from zctl.resources.management_node import ManagementNode
 from zctl.run.connection import host_variables
 from zctl.run.runner import forget_secrets
-from zctl.secrets import Keyring, load, make
+from zctl.secrets import Keyring, alone, load, make
 
 CANARY = "kanarienvogel-7"
 
@@ -51,11 +57,15 @@ def test_mistakes(zctl: Zctl, tmp_path: Path) -> None:
     assert "was changed" in zctl.fails("secret", "decrypt", text[:-9] + "AAAAAAA=)")
     assert "not an ENC" in zctl.fails("secret", "decrypt", "plain", code=2)
     assert "no value" in zctl.fails("secret", "encrypt", code=2)
+    binary = CliRunner().invoke(app, ["secret", "encrypt"], input=b"\xff\xfe", env={"ZCTL_HOME": str(zctl.home)})
+    assert binary.exit_code == 2 and "no text in UTF-8" in binary.stderr, binary.output
     saved = key.read_bytes()
     key.write_text("no key\n")
     assert "holds no key" in zctl.fails("secret", "decrypt", text)
+    assert "holds no key" in zctl.fails("secret", "rotate-key", "--yes") and key.read_text() == "no key\n"
     key.unlink()
     assert "restore it from your backup" in zctl.fails("secret", "decrypt", text)
+    assert "no value" in zctl.fails("secret", "encrypt", code=2) and not key.exists(), "made for no value"
     make(zctl.home)
     assert "made with another key" in zctl.fails("secret", "decrypt", text)
     key.write_bytes(saved)
@@ -147,6 +157,60 @@ def test_rotation_killed_at_any_moment(cloud: Zctl) -> None:
             assert cloud.ok("secret", "decrypt", value) == CANARY + "\n"
     cloud.ok("secret", "rotate-key", "--yes")
     assert len((cloud.home / "secret.key").read_text().split()) == 1
+
+
+def test_one_rotation_at_a_time(cloud: Zctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is refused; a key that was put into the file meanwhile stays; links stay links."""
+    key, other = cloud.home / "secret.key", Fernet.generate_key()
+    cloud.ok("host", "update", "h1", "--user", "op", "--sudo-password", sealed(cloud))
+    with alone(key):
+        assert "another process is replacing this key" in cloud.fails("secret", "rotate-key", "--yes")
+    etc, real = tmp_path / "etc" / "zctl", tmp_path / "real"
+    etc.mkdir(parents=True)
+    real.mkdir()
+    (real / "config.toml").write_text(f'ssh_key = "{sealed(cloud)}"\n')
+    key.rename(real / "key")
+    (etc / "config.toml").symlink_to(real / "config.toml")
+    key.symlink_to(real / "key")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(etc.parent))
+
+    def reseal_rows(inventory: Inventory, keys: Keyring) -> int:
+        with (real / "key").open("ab") as file:
+            file.write(other + b"\n")
+        return real_reseal(inventory, keys)
+
+    real_reseal = secret.reseal_rows
+    monkeypatch.setattr(secret, "reseal_rows", reseal_rows)
+    cloud.ok("secret", "rotate-key", "--yes")
+    assert key.is_symlink() and (etc / "config.toml").is_symlink()
+    assert len(load(cloud.home).keys) == 2 and load(cloud.home).keys[1] == other
+    assert cloud.ok("secret", "decrypt", (real / "config.toml").read_text().split('"')[1]) == CANARY + "\n"
+    lock = real / ".key.lock"
+    lock.unlink()
+    lock.symlink_to(real / "config.toml")
+    assert "remove it if it is a link" in cloud.fails("secret", "rotate-key", "--yes")
+    assert CANARY not in (real / "config.toml").read_text() and (real / "config.toml").stat().st_size
+
+
+def test_a_rotation_names_the_other_nodes(zctl: Zctl) -> None:
+    """Their own files need the old key still."""
+    assert "new key is needed" not in zctl.call("secret", "rotate-key", "--yes").stderr
+    with zctl.inventory.write() as db:
+        db.add(ManagementNode.build(name="node-2"))
+    assert "new key is needed on node-2" in zctl.call("secret", "rotate-key", "--yes").stderr
+
+
+def test_a_lost_key(tmp_path: Path) -> None:
+    """With it the configured database is out of reach; the remedy that is named is one."""
+    zctl = Zctl(tmp_path / "home", FakeHosts(), f"mysql://zctl:ENC({'x' * 9})@192.0.2.1/zctl")
+    assert "zctl secret encrypt makes a new key" in zctl.call("zone", "list").stderr
+    key = zctl.home / "secret.key"
+    assert sealed(zctl).startswith("ENC(") and key.exists()
+    key.write_text("")
+    said = zctl.call("secret", "encrypt", stdin=CANARY).stderr
+    assert "it holds no key" in said and "without one remove it" in said
+    key.unlink()
+    assert sealed(zctl).startswith("ENC(")
 
 
 def test_kept_files_of_a_run(tmp_path: Path) -> None:

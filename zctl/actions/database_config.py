@@ -55,9 +55,9 @@ def holder(config: Config) -> Path | None:
 
 
 def store(path: Path, text: str) -> None:
-    """Replace a configuration file. Raises ZctlError."""
+    """Replace a configuration file, or the one that a link leads to. Raises ZctlError."""
     try:
-        replace_file(path, text)
+        replace_file(path.resolve(), text)
     except OSError as error:
         raise ZctlError(
             f"it cannot be written: {error.strerror}", resource=str(path), remedy="set db there by hand"

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
+from sqlmodel import col
 
 from zctl import secrets
 from zctl.config import SYSTEM_FILE, user_file
 from zctl.errors import Refused
 from zctl.files import replace_file
 from zctl.inventory.engine import Inventory, sqlite_path
+from zctl.inventory.nodes import node_id
 from zctl.log import logger
 from zctl.resources.base import attrs
+from zctl.resources.management_node import ManagementNode
 from zctl.resources.registry import all_classes
 
 if TYPE_CHECKING:
@@ -25,27 +28,40 @@ SERVERS_FILE = "servers.toml"
 
 @dataclass
 class Rotated:
-    """What a rotation encrypted anew: values in each file, and in rows of the inventory."""
+    """What a rotation encrypted anew: values in each file, and in rows of the inventory.
+
+    `nodes` are the other machines that work on the inventory: they need the new key, and their own files the old one.
+    """
 
     files: dict[Path, int] = field(default_factory=dict)
     rows: int = 0
+    nodes: list[str] = field(default_factory=list)
 
 
 def rotate(config: Config) -> Rotated:
     """Make a new key, encrypt all values by it, then forget the old one.
 
     Killed in between, old and new key are both in the file and every value still opens; doing it again finishes it.
-    Raises Refused, with both keys kept, when a value does not open or a file cannot be written.
+    Raises Refused, with both keys kept, when a value does not open or a file cannot be written, and Conflict while
+    another process rotates.
     """
+    path = secrets.key_file(config.home)
+    if path.name == secrets.CREDENTIAL:
+        raise Refused(
+            "the key in use is a credential of systemd, which only the file it comes from can change",
+            resource=str(path),
+            remedy="rotate as root, outside the service",
+        )
+    with secrets.alone(path):
+        return replace_key(config)
+
+
+def replace_key(config: Config) -> Rotated:
+    """The same while nobody else does it."""
     from cryptography.fernet import Fernet
 
     keys = secrets.make(config.home)
-    if keys.path.name == secrets.CREDENTIAL:
-        raise Refused(
-            "the key in use is a credential of systemd, which only the file it comes from can change",
-            resource=str(keys.path),
-            remedy="rotate as root, outside the service",
-        )
+    keys.require_keys()
     new = Fernet.generate_key()
     secrets.write_keys(keys.path, (new, *keys.keys))
     both = secrets.load(config.home)
@@ -53,8 +69,12 @@ def rotate(config: Config) -> Rotated:
     for path in (SYSTEM_FILE, user_file(), config.home / SERVERS_FILE):
         if path.exists() and (count := reseal_file(path, both)):
             done.files[path] = count
-    done.rows = reseal_rows(Inventory(config.url), both) if has_inventory(config) else 0
-    secrets.write_keys(keys.path, (new,))
+    if has_inventory(config):
+        inventory = Inventory(config.url)
+        done.rows = reseal_rows(inventory, both)
+        done.nodes = other_nodes(inventory)
+    # Only what was replaced here goes: a key that somebody has put into the file meanwhile is in use.
+    secrets.write_keys(keys.path, tuple(key for key in secrets.load(config.home).keys if key not in keys.keys))
     logger(config.home, "secret").info("new key in %s: %d files, %d rows", keys.path, len(done.files), done.rows)
     return done
 
@@ -72,7 +92,7 @@ def reseal_file(path: Path, keys: secrets.Keyring) -> int:
         count = len(secrets.SEALED.findall(text))
         if not count:
             return 0
-        replace_file(path, keys.reseal(text))
+        replace_file(path.resolve(), keys.reseal(text))
         return count
     except OSError as error:
         raise Refused(
@@ -80,6 +100,13 @@ def reseal_file(path: Path, keys: secrets.Keyring) -> int:
             resource=str(path),
             remedy="run it as the owner of that file; until then both keys are kept",
         ) from None
+
+
+def other_nodes(inventory: Inventory) -> list[str]:
+    """The names of the other machines that work on the inventory."""
+    with inventory.read() as db:
+        found = db.scalars(select(col(ManagementNode.name)).where(col(ManagementNode.id) != node_id()))
+        return sorted(found)
 
 
 def reseal_rows(inventory: Inventory, keys: secrets.Keyring) -> int:
