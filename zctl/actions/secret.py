@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +20,10 @@ from zctl.log import logger
 from zctl.resources.base import attrs
 from zctl.resources.management_node import ManagementNode
 from zctl.resources.registry import all_classes
+from zctl.servers import record
 
 if TYPE_CHECKING:
     from zctl.config import Config
-
-SERVERS_FILE = "servers.toml"
 
 
 @dataclass
@@ -43,7 +43,7 @@ def rotate(config: Config) -> Rotated:
 
     Killed in between, old and new key are both in the file and every value still opens; doing it again finishes it.
     Raises Refused, with both keys kept, when a value does not open or a file cannot be written, and Conflict while
-    another process rotates.
+    another process rotates, or changes the database servers, whose file has passwords.
     """
     path = secrets.key_file(config.home)
     if path.name == secrets.CREDENTIAL:
@@ -52,7 +52,7 @@ def rotate(config: Config) -> Rotated:
             resource=str(path),
             remedy="rotate as root, outside the service",
         )
-    with secrets.alone(path):
+    with secrets.alone(path), record.locked(config) if record.path_of(config).exists() else nullcontext():
         return replace_key(config)
 
 
@@ -66,7 +66,7 @@ def replace_key(config: Config) -> Rotated:
     secrets.write_keys(keys.path, (new, *keys.keys))
     both = secrets.load(config.home)
     done = Rotated()
-    for path in (SYSTEM_FILE, user_file(), config.home / SERVERS_FILE):
+    for path in (SYSTEM_FILE, user_file(), record.path_of(config)):
         if path.exists() and (count := reseal_file(path, both)):
             done.files[path] = count
     if has_inventory(config):

@@ -78,8 +78,8 @@ def rotate_key(call: Call) -> None:
     call.done(f"inventory: {done.rows} value(s) encrypted by the new key")
     if done.nodes:
         warn(
-            f"the new key is needed on {', '.join(done.nodes)}, too (put it as a line above the old one in the key file "
-            "there; docs/secrets.md tells how the values in that node's own files are replaced)"
+            f"the new key is needed on {', '.join(done.nodes)}, too (put it above the old one in its key file; "
+            "docs/secrets.md tells how the values in that node's own files are replaced)"
         )
 
 
