@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -160,6 +161,18 @@ def test_two_inventories_share_a_folder(cloud: Zctl, tmp_path: Path) -> None:
     mine = dumped(cloud, "--keep-amount", "1")["file"]
     theirs = dumped(other, "--keep-amount", "1", "--file-path", str(folder_of(cloud)))["file"]
     assert set(files(cloud)) == {mine, theirs}
+    rows = json.loads(cloud.ok("db", "list-backups", "-o", "json"))
+    assert {row["file"]: row["other_inventory"] for row in rows} == {mine: False, theirs: True}
+    assert f"dump {mine}" in cloud.call("db", "verify").stderr
+    assert "dumps      1 in" in cloud.ok("db", "status")
+    (folder_of(cloud) / mine).unlink()
+    assert "only 1 of other inventories" in cloud.fails("db", "verify", code=2)
+    assert "only 1 of other inventories" in cloud.call("db", "status").stdout
+    assert "of another inventory" in cloud.ok("db", "list-backups")
+    (other.home / "zctl.db").unlink()
+    dumped(cloud)
+    said = other.fails("db", "verify", "--file-path", str(folder_of(cloud)), code=2)
+    assert "which of them is in use cannot be told" in said and "name one" in said
 
 
 def test_one_at_a_time(cloud: Zctl) -> None:
@@ -177,6 +190,7 @@ def test_encrypted(cloud: Zctl, tmp_path: Path) -> None:
     public = identity.read_text().split("public key: ")[1].split()[0]
     assert "age-keygen" in cloud.fails("dump_mysql", "--encrypt", code=2)
     assert "age failed" in cloud.fails("dump_mysql", "--encrypt", "--recipient", "age1nonsense")
+    assert "--identity" in cloud.fails("dump_mysql", "--encrypt", "--recipient", public, "--verify", code=2)
     found = dumped(cloud, "--encrypt", "--recipient", public, "--verify", "--identity", str(identity))
     assert found["encrypted"] and found["file"].endswith(".zst.age")
     assert (folder_of(cloud) / found["file"]).read_bytes().startswith(b"age-encryption.org/")
@@ -297,14 +311,26 @@ def test_status(cloud: Zctl) -> None:
     assert told["database"]["problems"] == [] and told["servers"] == [] and told["database"]["size"] > 0
     assert ("MariaDB" if cloud.db else "SQLite") in told["database"]["version"]
     rewritten = folder_of(cloud) / f"{file}.json"
-    rewritten.write_text(rewritten.read_text().replace('"started_at": "20', '"started_at": "19'))
+    text = rewritten.read_text()
+    rewritten.write_text(text.replace('"started_at": "20', '"started_at": "19'))
     answer = cloud.call("db", "status")
     assert answer.exit_code == 1 and "days old" in answer.stdout
+    rewritten.write_text(text.replace('"started_at": "20', '"started_at": "29'))
+    answer = cloud.call("db", "status")
+    assert answer.exit_code == 1 and "still to come" in answer.stdout
+    timeless = re.sub(r'("started_at": "[^"Z]+)Z', r"\1", text)
+    for wrong in (timeless, text.replace('"zone": 1', '"zone": -1')):
+        assert wrong != text
+        rewritten.write_text(wrong)
+        answer = cloud.call("db", "status")
+        assert answer.exit_code == 1 and "it is no manifest of a dump" in answer.stdout
+        assert "it is no manifest" in cloud.call("dump_mysql").stderr
 
 
 def test_misuse(cloud: Zctl, tmp_path: Path) -> None:
     """Names that lead elsewhere, amounts that keep nothing, places that are none."""
-    assert "cannot begin" in cloud.fails("dump_mysql", "--file-name", "../x", code=2)
+    for prefix in ("../x", "abc\n"):
+        assert "cannot begin" in cloud.fails("dump_mysql", "--file-name", prefix, code=2)
     assert cloud.call("dump_mysql", "--keep-amount", "0").exit_code == 2
     assert "USER@ADDRESS:PORT" in cloud.fails("dump_mysql", "--host", "root@h;reboot", code=2)
     assert "goes with --host" in cloud.fails("dump_mysql", "--delete-expired", code=2)

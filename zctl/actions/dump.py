@@ -62,6 +62,11 @@ def take(config: Config, inventory: Inventory, wish: Wish, say: Say) -> Written:
     try:
         if wish.keep < 1 or wish.remote_keep < 1:
             raise Misuse("at least one dump must be kept", remedy="give --keep-amount 1 or more")
+        if wish.verify and wish.recipients and not wish.identity:
+            raise Misuse(
+                "an encrypted dump is verified with the key that opens it",
+                remedy="give --identity FILE with age's private key, or set dump_identity in the configuration",
+            )
         dumps.check_prefix(wish.prefix)
         dumps.make(place)
         with dumps.alone(place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -14,14 +15,14 @@ from typing import IO, Literal
 
 from zctl.backup.manifest import SUFFIX, Manifest, parse
 from zctl.backup.stream import file_sum
-from zctl.errors import Conflict, DatabaseError, Invalid, Misuse, ZctlError
-from zctl.files import sync_folder
+from zctl.errors import Conflict, DatabaseError, Invalid, Misuse, Refused, ZctlError
+from zctl.files import open_lock, sync_folder
 from zctl.ownership import give
 
 SYSTEM_FOLDER = Path("/var/lib/zctl/mysql-backup")
 DEFAULT_PREFIX = "zctl-backup-db"
-PREFIX_RULE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
-PART = re.compile(r"^\..+\.zctl-part$")
+PREFIX_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+PART = re.compile(r"\.(?P<name>.+)\.zctl-part")
 LOCK = ".zctl-dump.lock"
 
 Condition = Literal["good", "damaged", "cut off", "missing"]
@@ -63,7 +64,7 @@ def default_folder(home: Path, configured: str = "") -> Path:
 
 def check_prefix(prefix: str) -> str:
     """The prefix, when it can be the beginning of a file's name. Raises Misuse."""
-    if not PREFIX_RULE.match(prefix):
+    if not PREFIX_RULE.fullmatch(prefix):
         raise Misuse(
             f"--file-name {prefix!r} cannot begin a file's name",
             remedy="letters, digits, '.', '_' and '-', at most 100, without a folder; --file-path names the folder",
@@ -94,7 +95,10 @@ def make(folder: Path) -> None:
 
 
 def listed(folder: Path) -> tuple[list[Dump], list[str]]:
-    """The dumps of a folder, oldest first, and what is wrong with manifests. Others' files are passed over."""
+    """The dumps of a folder in the order of their times, and what is wrong with manifests.
+
+    Others' files are passed over, and so are dumps that are half published or half removed.
+    """
     found, problems = [], []
     if not folder.is_dir():
         return [], []
@@ -111,9 +115,9 @@ def listed(folder: Path) -> tuple[list[Dump], list[str]]:
             # A foreign .json file is nobody's manifest; one beside a file of its name was meant to be.
             problems += [f"{path.name}: {error.what}"] if dump.is_file() else []
             continue
-        if manifest.file == dump.name:
+        if manifest.file == dump.name and (dump.exists() or not part_of(folder, dump.name).exists()):
             found.append(Dump(dump, manifest))
-    return sorted(found, key=lambda dump: (dump.manifest.sequence, dump.manifest.started_at)), problems
+    return sorted(found, key=lambda dump: (dump.manifest.started_at, dump.manifest.sequence)), problems
 
 
 def find(folder: Path, name: str) -> Dump:
@@ -137,16 +141,18 @@ def find(folder: Path, name: str) -> Dump:
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """The folder to ourselves. Raises Conflict at once when another process writes a dump there."""
-    path = folder / LOCK
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        file = open_lock(folder / LOCK)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Refused(
+                f"its lock {LOCK} is not zctl's: {error.strerror}", resource=str(folder), remedy="remove it"
+            ) from None
         raise DatabaseError(
             f"the folder for dumps cannot be written: {error.strerror}",
             resource=str(folder),
             remedy="check its owner, mode and free space; --file-path names another one",
         ) from None
-    give(path)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,16 +173,26 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def tidy(folder: Path) -> None:
-    """Remove the unfinished files of processes that were killed. Only while we are alone there."""
-    for path in folder.iterdir():
-        if PART.match(path.name) and path.is_file():
+    """Remove the unfinished files of processes that were killed. Only while we are alone there.
+
+    A manifest whose file still, or again, has its hidden name is of a dump that was being published or removed.
+    """
+    for path in list(folder.iterdir()):
+        if (found := PART.fullmatch(path.name)) and path.is_file():
+            if not (folder / found["name"]).exists():
+                (folder / f"{found['name']}{SUFFIX}").unlink(missing_ok=True)
             path.unlink(missing_ok=True)
+
+
+def part_of(folder: Path, name: str) -> Path:
+    """What a file is called while it is unfinished."""
+    return folder / f".{name}.zctl-part"
 
 
 @contextmanager
 def draft(folder: Path, name: str) -> Iterator[tuple[IO[bytes], Path]]:
     """A private file under a name that says it is unfinished; it is gone at the end unless `publish` named it."""
-    path = folder / f".{name}.zctl-part"
+    path = part_of(folder, name)
     try:
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w+b") as file:
             yield file, path
@@ -198,9 +214,12 @@ def unwritable(folder: Path, error: OSError) -> ZctlError:
 
 
 def publish(folder: Path, path: Path, manifest: Manifest) -> Dump:
-    """Give a finished file its name, and lay its manifest beside it: each is on the disk before it can be seen."""
-    target = folder / manifest.file
-    beside = folder / f".{manifest.file}{SUFFIX}.zctl-part"
+    """Give a finished file its name beside its manifest: each is on the disk before it can be seen.
+
+    The manifest is first, so that no dump is ever without one.
+    """
+    dump = Dump(folder / manifest.file, manifest)
+    beside = part_of(folder, dump.manifest_path.name)
     try:
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -210,16 +229,24 @@ def publish(folder: Path, path: Path, manifest: Manifest) -> Dump:
             os.fsync(file.fileno())
         give(path)
         give(beside)
-        path.rename(target)
-        beside.rename(target.with_name(target.name + SUFFIX))
+        beside.rename(dump.manifest_path)
         sync_folder(folder)
-    except OSError as error:
+        path.rename(dump.path)
+        sync_folder(folder)
+    except BaseException as error:
         beside.unlink(missing_ok=True)
-        raise unwritable(folder, error) from error
-    return Dump(target, manifest)
+        if not dump.path.exists():
+            dump.manifest_path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise unwritable(folder, error) from error
+        raise
+    return dump
 
 
 def remove(dump: Dump) -> None:
-    """Delete a dump: first what makes it count, then its file."""
+    """Delete a dump. Its file gets a hidden name first: killed in between, `tidy` takes the rest away."""
+    part = part_of(dump.path.parent, dump.path.name)
+    with suppress(FileNotFoundError):
+        dump.path.rename(part)
     dump.manifest_path.unlink(missing_ok=True)
-    dump.path.unlink(missing_ok=True)
+    part.unlink(missing_ok=True)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from zctl.errors import Invalid
 
 SUFFIX = ".json"
+
+
+def as_utc(moment: datetime) -> datetime:
+    """The same moment in UTC. Raises ValueError for one that is out of bounds there."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("it is before the year 1, or after 9999") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(as_utc)]
+Count = Annotated[int, Field(ge=0)]
 
 
 class Manifest(BaseModel):
@@ -28,15 +40,15 @@ class Manifest(BaseModel):
     tool: str = Field(description="what wrote the contents")
     zctl: str
     schema_revision: str
-    started_at: datetime
-    finished_at: datetime
-    tables: dict[str, int] = Field(description="rows in each table of the dump")
+    started_at: Moment
+    finished_at: Moment
+    tables: dict[str, Count] = Field(description="rows in each table of the dump")
     content_size: int = Field(ge=0, description="before compression")
     content_sha256: str
     size: int = Field(ge=0)
     sha256: str = Field(description="of the file as it lies there; sha256sum prints the same")
     encrypted: bool = False
-    verified_at: datetime | None = None
+    verified_at: Moment | None = None
 
     @property
     def rows(self) -> int:

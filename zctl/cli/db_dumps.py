@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,14 +11,19 @@ from zctl.cli.call import Call, add_command, warn
 from zctl.cli.dumps import Folder, Identity, described, folder_of
 from zctl.errors import DatabaseError, Misuse
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from zctl.backup.folder import Dump
+
 
 def list_backups(
     call: Call,
     file_path: Folder = "",
     check: Annotated[bool, typer.Option("--check", help="Read each file and compare its sum.")] = False,
 ) -> None:
-    """List the dumps in the folder, newest last."""
-    from zctl.backup.folder import Dump, listed
+    """List the dumps in the folder, newest last, also those of other inventories."""
+    from zctl.backup.folder import listed
     from zctl.cli.output import dump as show
     from zctl.cli.output import print_table
     from zctl.units import format_size
@@ -28,7 +33,11 @@ def list_backups(
     def condition(dump: Dump) -> str:
         return dump.condition() if check else "present" if dump.path.is_file() else "missing"
 
-    rows = [described(dump, condition(dump)) for dump in found]
+    ours = inventory_of(call, found)
+    rows = [
+        described(dump, condition(dump)) | {"other_inventory": ours not in ("", dump.manifest.inventory)}
+        for dump in found
+    ]
     for words in problems:
         warn(words)
     if call.output in ("json", "yaml"):
@@ -40,31 +49,51 @@ def list_backups(
         print_table(call, ["TAKEN (UTC)", "ROWS", "SIZE", "STATE", "FILE"], [cells(row, format_size) for row in rows])
 
 
+def inventory_of(call: Call, found: list[Dump]) -> str:
+    """The UUID of the inventory in use; empty when it cannot be told, as when its database is dead."""
+    from zctl.actions.database_summary import identity_of
+
+    identity = identity_of(call.config.url, call.say) if found else ""
+    if not identity and len({dump.manifest.inventory for dump in found}) > 1:
+        warn("these are dumps of several inventories, and which of them is in use cannot be told")
+    return identity
+
+
+def newest(call: Call, folder: Path) -> Dump:
+    """The dump of the inventory in use that was written last. Raises Misuse when there is none."""
+    from zctl.backup.folder import listed
+
+    found = [dump for dump in listed(folder)[0] if dump.path.is_file()]
+    ours = inventory_of(call, found)
+    own = [dump for dump in found if ours in ("", dump.manifest.inventory)]
+    if not own:
+        others = f", only {len(found)} of other inventories" if found else ""
+        raise Misuse(f"there is no dump in {folder}{others}", remedy="zctl dump_mysql takes one; or name a dump")
+    if len({dump.manifest.inventory for dump in own}) > 1:
+        raise Misuse(f"there are dumps of several inventories in {folder}", remedy="name one: zctl db list-backups")
+    return max(own, key=lambda dump: (dump.manifest.sequence, dump.manifest.started_at))
+
+
 def cells(row: dict[str, Any], size: Any) -> list[str]:
     """A dump's line in the table."""
     state = row["condition"] + (", verified" if row["verified"] else "")
+    state += ", of another inventory" if row["other_inventory"] else ""
     return [row["taken_at"][:16].replace("T", " "), str(row["rows"]), size(row["size"]), state, row["file"]]
 
 
 def verify(
     call: Call,
-    file: Annotated[str, typer.Argument(help="A path, or a name in the folder; none: the newest dump.")] = "",
+    file: Annotated[str, typer.Argument(help="A path, or a name in the folder; none: this inventory's newest.")] = "",
     file_path: Folder = "",
     identity: Identity = "",
 ) -> None:
     """Restore a dump into a scratch database, compare, and take that away again; the inventory is not touched."""
     from zctl.actions.verify import verify as run
-    from zctl.backup.folder import find, listed
+    from zctl.backup.folder import find
     from zctl.inventory.engine import Inventory
 
     folder = folder_of(call.config, file_path)
-    if file:
-        dump = find(folder, file)
-    else:
-        found, _problems = listed(folder)
-        if not found:
-            raise Misuse(f"there is no dump in {folder}", remedy="zctl dump_mysql takes one")
-        dump = found[-1]
+    dump = find(folder, file) if file else newest(call, folder)
     run(Inventory(call.config.url), dump, identity or call.config.dump_identity, call.progress.say)
     call.progress.stop()
     call.done(
