@@ -7,10 +7,9 @@ import binascii
 import hashlib
 import struct
 import subprocess
-import tempfile
-from pathlib import Path
 
 from zctl.errors import Invalid, ZctlError
+from zctl.temporary import private_folder
 
 TYPES = (
     "ssh-ed25519",
@@ -88,8 +87,8 @@ def fingerprint(key: str) -> str:
 
 def generate(comment: str) -> tuple[str, str]:
     """A new ed25519 pair: (private key, public key). It passes through a private folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "key"
+    with private_folder() as folder:
+        path = folder / "key"
         argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
         try:
             subprocess.run(argv, check=True, capture_output=True, stdin=subprocess.DEVNULL)

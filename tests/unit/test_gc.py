@@ -19,8 +19,18 @@ from zctl.resources.event import Event
 from zctl.resources.job import Job
 from zctl.resources.management_node import ManagementNode
 from zctl.run.runner import OWNER_FILE, end_processes
+from zctl.temporary import is_left, private_folder
 
 DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary folder of our own: in that of the machine others may have left something."""
+    made = tmp_path / "tmp"
+    made.mkdir()
+    monkeypatch.setenv("TMPDIR", str(made))
+    return made
 
 
 def fill(zctl: Zctl) -> None:
@@ -62,6 +72,7 @@ def test_rows(zctl: Zctl, monkeypatch: pytest.MonkeyPatch) -> None:
         "job": 2,
         "management-node": 1,
         "run-folder": 0,
+        "temporary-folder": 0,
     }
     assert "nothing to remove" in zctl.call("gc", "--events-days", "30").stderr
     assert len(zctl.rows("management-node")) == 1
@@ -92,6 +103,44 @@ def test_folders_of_runs(zctl: Zctl) -> None:
     assert "would remove 3 run-folders" in zctl.call("gc", "--dry-run").stderr
     assert "removed 3 run-folders" in zctl.call("gc").stderr
     assert sorted(path.name for path in runs.iterdir()) == ["alive", "file", "kept-new", "reboot-new"]
+
+
+@pytest.mark.parametrize("engine", [""])
+def test_private_folders(zctl: Zctl, place: Path, tmp_path: Path) -> None:
+    """Those of dead processes go, with zctl gc and with any dump; no link is followed; others' are not touched."""
+    kernel = owner().rsplit(":", 3)[1]
+    dead, precious = f"zctl-{kernel}-999999999-1", tmp_path / "precious"
+    (precious / "inner").mkdir(parents=True)
+
+    def lay() -> None:
+        for name in (f"{dead}-a", f"{dead}-b_", "zctl-0.0-1-1-new", "zctl-0.0-1-1-old"):
+            (place / name).mkdir(exist_ok=True)
+            (place / name / "client.cnf").write_text("password")
+        (place / f"{dead}-a" / "link").symlink_to(precious)
+        os.utime(place / "zctl-0.0-1-1-old", (0, 0))
+
+    lay()
+    (place / "zctl-seed-abc").mkdir()
+    (place / f"{dead}-link").symlink_to(precious)
+    (place / f"{dead}-file").touch()
+    (place / f"{dead}-theirs").mkdir()
+    kept = {"zctl-seed-abc", f"{dead}-link", f"{dead}-file", "zctl-0.0-1-1-new"}
+    if os.geteuid() == 0:
+        os.chown(place / f"{dead}-theirs", 65534, 65534)
+        kept.add(f"{dead}-theirs")
+    else:
+        (place / f"{dead}-theirs").rmdir()
+    with private_folder() as own:
+        assert own.parent == place and own.stat().st_mode & 0o777 == 0o700 and not is_left(own)
+        assert {path.name for path in place.iterdir()} == kept | {own.name}
+        lay()
+        assert "would remove 3 temporary-folders" in zctl.call("gc", "--dry-run").stderr
+        assert "removed 3 temporary-folders" in zctl.call("gc").stderr
+        assert {path.name for path in place.iterdir()} == kept | {own.name}
+        lay()
+        zctl.ok("dump_mysql")
+        assert {path.name for path in place.iterdir()} == kept | {own.name}
+    assert not own.exists() and (precious / "inner").is_dir()
 
 
 def test_the_watch_ends_what_a_dead_process_left_running(zctl: Zctl) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zctl import __version__
+from zctl import __version__, temporary
 from zctl.backup import folder as dumps
 from zctl.backup import mysql, remote, retention, sqlite
 from zctl.backup.folder import DEFAULT_PREFIX, Dump
@@ -69,6 +69,7 @@ def take(config: Config, inventory: Inventory, wish: Wish, say: Say) -> Written:
             )
         dumps.check_prefix(wish.prefix)
         dumps.make(place)
+        temporary.clear()
         with dumps.alone(place):
             written = Written(write(inventory, wish, place, say))
             log.info(

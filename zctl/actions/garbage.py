@@ -1,4 +1,4 @@
-"""zctl gc: old jobs, events and run folders, and management nodes that are no more."""
+"""zctl gc: old jobs, events, run folders and temporary ones, and management nodes that are no more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlmodel import col
 
-from zctl import log
+from zctl import log, temporary
 from zctl.actions.context import Context
 from zctl.inventory.lease import is_dead
 from zctl.inventory.nodes import node_id
@@ -31,14 +31,15 @@ DAY_SECONDS = 86_400
 
 @dataclass
 class Garbage:
-    """How much was removed, or would be: rows by noun, and run folders."""
+    """How much was removed, or would be: rows by noun, run folders, and private temporary ones."""
 
     rows: dict[str, int] = field(default_factory=dict)
     folders: int = 0
+    temporary: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """The counts as plain values."""
-        return {**self.rows, "run-folder": self.folders}
+        return {**self.rows, "run-folder": self.folders, "temporary-folder": self.temporary}
 
 
 def collect(context: Context, events_days: int, jobs_days: int) -> Garbage:
@@ -51,6 +52,9 @@ def collect(context: Context, events_days: int, jobs_days: int) -> Garbage:
     for folder in stale_folders(context.config.home / "runs", jobs_days):
         if context.dry_run or remove_folder(context, folder):
             found.folders += 1
+    for folder in temporary.left():
+        if context.dry_run or remove_folder(context, folder):
+            found.temporary += 1
     if not context.dry_run and any(found.as_dict().values()):
         words = ", ".join(f"{number} {noun}" for noun, number in found.as_dict().items() if number)
         log.logger(context.config.home, "gc").info("removed %s", words)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from zctl.backup.folder import Dump
 from zctl.backup.stream import Counted, pieces, unpacked
 from zctl.errors import DatabaseError, Refused
 from zctl.inventory.engine import Inventory, sqlite_path
+from zctl.temporary import large_place, private_folder
 
 if TYPE_CHECKING:
     from zctl.actions.context import Say
@@ -98,9 +97,9 @@ def require_engine(inventory: Inventory, dump: Dump) -> None:
 @contextmanager
 def unpacked_file(dump: Dump, identity: str) -> Iterator[Path]:
     """The SQLite file of a dump, in a private folder that goes again."""
-    place = os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - a new folder in it that only we can read
-    with tempfile.TemporaryDirectory(prefix="zctl-", dir=place) as folder:
-        path = Path(folder) / "zctl.db"
+    place = large_place()
+    with private_folder(place) as folder:
+        path = folder / "zctl.db"
         try:
             with path.open("wb") as file:
                 for piece in contents(dump, identity):

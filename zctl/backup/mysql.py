@@ -22,6 +22,7 @@ from zctl.backup.stream import CHUNK, Sink, child_environment, fed
 from zctl.errors import DatabaseError, Misuse, Refused
 from zctl.inventory.addresses import split
 from zctl.inventory.engine import Inventory, explained
+from zctl.temporary import private_folder
 
 SCRATCH = "zctl_scratch_"
 SCRATCH_PATTERN = SCRATCH.replace("_", r"\_") + "%"
@@ -100,8 +101,8 @@ def option_text(options: dict[str, str]) -> str:
 @contextmanager
 def option_file(options: dict[str, str]) -> Iterator[Path]:
     """A file only we can read with the way to the server, for the time that programs need it."""
-    with tempfile.TemporaryDirectory(prefix="zctl-") as folder:  # 0700
-        path = Path(folder) / "client.cnf"
+    with private_folder() as folder:
+        path = folder / "client.cnf"
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(option_text(options))
         yield path

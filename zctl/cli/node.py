@@ -70,7 +70,7 @@ def gc(
         int, typer.Option("--jobs-days", help="Keep ended jobs, and folders of failed runs, so many days.", min=1)
     ] = 30,
 ) -> None:
-    """Remove old events, ended jobs, what dead processes left of their runs, and nodes silent for 30 days."""
+    """Remove old events, ended jobs, what dead processes left in files, and nodes silent for 30 days."""
     from zctl.actions.garbage import collect
     from zctl.cli.output import dump
 
