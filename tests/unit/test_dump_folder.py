@@ -17,6 +17,8 @@ from zctl.backup import folder as dumps
 def test_cut_between_two_names(zctl: Zctl, monkeypatch: pytest.MonkeyPatch) -> None:
     """No dump is ever without its manifest; what was half published or half removed is none, and goes."""
     place = folder_of(zctl)
+    dumps.make(place)
+    (place / "copy.json").write_text("{}")
     for step in range(8):
         dumped(zctl)
         with monkeypatch.context() as patch:
@@ -42,7 +44,7 @@ def test_cut_between_two_names(zctl: Zctl, monkeypatch: pytest.MonkeyPatch) -> N
         )
         last = dumped(zctl, "--keep-amount", "1")["file"]
         assert files(zctl) == [last]
-        assert sorted(path.name for path in place.iterdir()) == [dumps.LOCK, last, f"{last}.json"]
+        assert sorted(path.name for path in place.iterdir()) == [dumps.LOCK, "copy.json", last, f"{last}.json"]
 
 
 def test_a_lock_that_is_a_link(zctl: Zctl, tmp_path: Path) -> None:

@@ -179,9 +179,18 @@ def tidy(folder: Path) -> None:
     """
     for path in list(folder.iterdir()):
         if (found := PART.fullmatch(path.name)) and path.is_file():
-            if not (folder / found["name"]).exists():
-                (folder / f"{found['name']}{SUFFIX}").unlink(missing_ok=True)
+            beside = folder / f"{found['name']}{SUFFIX}"
+            if not (folder / found["name"]).exists() and is_manifest_of(beside, found["name"]):
+                beside.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
+
+
+def is_manifest_of(path: Path, name: str) -> bool:
+    """Whether a file is the manifest of the dump of that name."""
+    try:
+        return parse(path.read_bytes(), path.name).file == name
+    except (OSError, Invalid):
+        return False
 
 
 def part_of(folder: Path, name: str) -> Path:
