@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.conftest import Zctl
+from zctl.config import load
+from zctl.errors import Misuse
 
 NASTY = [
     "a b",
@@ -164,3 +166,49 @@ def test_database_troubles(cloud: Zctl, tmp_path: Path, monkeypatch: pytest.Monk
     assert answer.exit_code == 1 and "zctl init" in answer.stderr
     assert "no database zctl knows" in cloud.call("zone", "list", "--db", "oracle://x/y").stderr
     assert cloud.call("zone", "list", "--db", str(tmp_path / "none.db")).exit_code == 1
+
+
+@pytest.mark.parametrize("engine", [""])
+def test_odd_signs_in_paths(zctl: Zctl, tmp_path: Path) -> None:
+    """A path is that file and no other, and it is shown by its name."""
+    for name in ("q?x.db", "p%41.db", "%zz ü#&@+:.db"):
+        path = tmp_path / "odd" / name
+        assert "made" in zctl.call("init", "--db", str(path)).stderr
+        zctl.ok("zone", "create", "z1", "--db", str(path))
+        assert [entry.name for entry in path.parent.iterdir() if not entry.name.endswith(("-wal", "-shm"))] == [name]
+        path.unlink()
+    for name in ("h?q%41", "größer"):
+        zctl.home = tmp_path / name
+        zctl.ok("init")
+        assert (zctl.home / "zctl.db").is_file()
+    assert "größer/zctl.db: unchanged" in zctl.call("init").stderr
+
+
+def test_paths_in_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` is the home folder; what would depend on the current folder is refused."""
+    file = tmp_path / "zctl/config.toml"
+    file.parent.mkdir()
+    for name, value in (("XDG_CONFIG_HOME", tmp_path), ("HOME", tmp_path / "me")):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.delenv("ZCTL_HOME", raising=False)
+    file.write_text('home = "~/data"\ndump_folder = "~/dumps"\ndump_identity = "~/key"\ndb = "~/x.db"\n')
+    found = load()
+    assert found.home == tmp_path / "me/data" and found.url == f"sqlite:///{tmp_path}/me/x.db"
+    assert (found.dump_folder, found.dump_identity) == (f"{tmp_path}/me/dumps", f"{tmp_path}/me/key")
+    for name in ("home", "dump_folder", "dump_identity", "db"):
+        file.write_text(f'{name} = "data/x"\n')
+        with pytest.raises(Misuse, match=f"{name} is no full path") as caught:
+            load()
+        assert caught.value.resource == str(file) and caught.value.remedy
+    file.write_text('home = "~nobody-of-that-name/x"\n')
+    with pytest.raises(Misuse, match="no home folder"):
+        load()
+
+
+@pytest.mark.parametrize("engine", [""])
+def test_a_trace_changes_no_exit_code(zctl: Zctl) -> None:
+    """--debug adds the trace to the words and the code that there are without it."""
+    for words, code in ((("restore_mysql", "--file", "nope"), 2), (("zone", "delete", "none", "--yes"), 1)):
+        plain, traced = zctl.call(*words), zctl.call(*words, "--debug")
+        assert plain.exit_code == traced.exit_code == code
+        assert "Traceback" in traced.stderr and traced.stderr.endswith(plain.stderr) and plain.stderr

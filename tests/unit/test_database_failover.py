@@ -15,8 +15,9 @@ from pathlib import Path
 import pymysql
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import ArgumentError
 
+from tests.unit.conftest import FakeHosts, Zctl
+from tests.unit.servers import MariaDb
 from zctl.errors import DatabaseError, Misuse
 from zctl.inventory import failover
 from zctl.inventory.addresses import shown, split
@@ -191,7 +192,81 @@ def test_addresses_with_several_servers() -> None:
     assert found == [("h1", 3306), ("h2", 3307), ("2001:db8::1", 3308)]
     assert shown(url) == "mysql://u:***@h1,h2:3307,[2001:db8::1]:3308,h1/zctl?ssl_ca=%2Fx"
     assert split("mysql://u@h1:3307/zctl")[1] == [] and split("sqlite:////a,b/zctl.db")[1] == []
-    with pytest.raises(ArgumentError):
-        split("mysql://u@h1,h2:x/zctl")
-    with pytest.raises(Misuse):
-        Inventory("mysql://u@h1,/zctl")
+    for wrong in ("mysql://u@h1,h2:x/zctl", "mysql://u@h1,/zctl", "mysql://u@h1,h2:70000/zctl"):
+        with pytest.raises(Misuse, match="neither HOST nor HOST:PORT"):
+            Inventory(wrong)
+
+
+def test_addresses_that_are_right() -> None:
+    """Signs that leave no doubt where the password ends need no quoting; each is shown without it."""
+    for url, password, host in (
+        ("mysql://u:a:b@h/zctl", "a:b", "h"),
+        ("mysql://u:a/b@h:3307/zctl", "a/b", "h"),
+        ("mysql://u:a,b@h1,h2/zctl", "a,b", "h1"),
+        ("mysql://u:a%40b%3A@[2001:db8::1]:3307/zctl?charset=utf8mb4", "a@b:", "2001:db8::1"),
+        ("mysql://u:pw@h/zctl?unix_socket=/run/mysqld@1/s", "pw", "h"),
+        ("mysql://u@h/zctl?unix_socket=/run/mysqld@1/s", None, "h"),
+        ("mysql://localhost/zctl?unix_socket=/run/mysqld/s", None, "localhost"),
+        ("mysql:///zctl?unix_socket=/s", None, None),
+    ):
+        made, _servers = split(url)
+        assert (made.password, made.host, made.database) == (password, host, "zctl"), url
+        assert password is None or password not in shown(url)
+    assert shown("mysql://h1:pw@h1,h2/zctl") == "mysql://h1:***@h1,h2/zctl"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://zctl:a@b:SECRETpw@127.0.0.1:3306/zctl",
+        "mysql://zctl:SECRET,y/z@127.0.0.1:3306/zctl",
+        "mysql://zctl:aa@SECRETpw@127.0.0.1:3306/zctl",
+        "mysql://zctl@SECRET@127.0.0.1:3306/zctl",
+        "mysql://zctl:a@b/SECRET@127.0.0.1/zctl",
+        "mysql://zctl:a@b?SECRET=x@127.0.0.1/zctl",
+        "mysql://zc/tl:SECRET@127.0.0.1/zctl",
+        "mysql://zctl:SECRET#127.0.0.1:3306/zctl",
+        "mysql://zctl@127.0.0.1:3306/zctl?password=SECRET",
+        "mysql://zctl@127.0.0.1:3306/zctl?passwd=SECRET",
+        "mysql://zctl@127.0.0.1:3306/zctl?ssl_key_password=SECRET",
+        "://zctl:SECRET@127.0.0.1/zctl",
+    ],
+)
+def test_no_part_of_a_password_is_shown(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address with mistakes is refused by where it comes from, whichever command reads it."""
+    assert "SECRET" not in shown(url)
+    folder = tmp_path / "config/zctl"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(f'db = "{url}"\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder.parent))
+    calls = [
+        (Zctl(tmp_path, FakeHosts(), db), words, source)
+        for words in (("zone", "list"), ("db", "status"), ("init",), ("dump_mysql",), ("zone", "list", "--debug"))
+        for db, source in ((url, "ZCTL_DB"), ("", f"db in {folder}/config.toml"))
+    ]
+    calls += [(Zctl(tmp_path, FakeHosts(), ""), ("zone", "list", "--db", url), "--db")]
+    for zctl, words, source in calls:
+        answer = zctl.call(*words)
+        assert answer.exit_code == 2 and "SECRET" not in answer.output, (words, answer.output)
+        assert f"error: {source}: the database's address: " in answer.stderr, answer.stderr
+        assert "percent-encode" in answer.stderr or "is its place" in answer.stderr
+    (folder / "config.toml").unlink()
+    answer = Zctl(tmp_path, FakeHosts()).call("db", "move", "--to", url, "--dry-run")
+    assert answer.exit_code == 2 and "error: --to: " in answer.stderr and "SECRET" not in answer.output
+
+
+def test_options_of_an_address_that_are_wrong(server: MariaDb, tmp_path: Path) -> None:
+    """Told by their names, with what is right."""
+    (tmp_path / "bad.pem").write_text("nothing")
+    for option, said in (
+        ("bogus=1", "'bogus' in it is unknown"),
+        ("conect_timeout=1", "did you mean connect_timeout"),
+        ("connect_timeout=abc", "connect_timeout in it has to be a number"),
+        ("connect_timeout=0", "has to be 1 to"),
+        ("ssl_ca=/nonexist", "ssl_ca=/nonexist cannot be used: No such file"),
+        (f"ssl_ca={tmp_path}/bad.pem", f"ssl_ca={tmp_path}/bad.pem cannot be used"),
+        ("charset=latin99", "cannot use the server's name or an option"),
+    ):
+        answer = Zctl(tmp_path, FakeHosts(), f"{server.url()}&{option}").call("zone", "list")
+        assert answer.exit_code == 2 and said in answer.stderr, (option, answer.output)
+        assert "what to do" in answer.stderr and "itself went wrong" not in answer.stderr

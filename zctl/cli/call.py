@@ -250,12 +250,18 @@ class Guard:
                 "interrupted; the next zctl command finishes or undoes what was begun (zctl job list)", file=sys.stderr
             )
             raise typer.Exit(1)
-        if self.call.debug or error is None or not isinstance(error, Exception) or is_typers(error):
+        if error is None or not isinstance(error, Exception) or is_typers(error):
             return False
+        if self.call.debug:
+            import traceback
+
+            traceback.print_exception(error)
         if not isinstance(error, ZctlError):
             error = ZctlError(
                 f"zctl itself went wrong: {type(error).__name__}: {error}",
-                remedy="--debug shows where; please report it with that",
+                remedy="please report it with the trace above"
+                if self.call.debug
+                else "--debug shows where; please report it with that",
             )
         tell(error, self.call.output)
         raise typer.Exit(error.exit_code)

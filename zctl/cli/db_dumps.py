@@ -111,9 +111,9 @@ def move(
     """Carry the inventory to another database, SQLite to MySQL or back, and compare every row."""
     from zctl.actions.move import move as run
     from zctl.config import database_url
-    from zctl.inventory.engine import shown
+    from zctl.inventory.addresses import checked, shown
 
-    target = database_url(call.config, to)
+    target = checked(database_url(call.config, to), "--to")
     if call.dry_run:
         from zctl.actions.move import require_free
 

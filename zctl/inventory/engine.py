@@ -23,6 +23,7 @@ from zctl.inventory.failover import (
     LOST_ERRORS,
     READ_ONLY_ERRORS,
     Finder,
+    connect_once,
     error_number,
     is_passing,
     watch_over,
@@ -127,7 +128,10 @@ class Inventory:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of a plain SQLite URL, or None for other databases and for SQLite's own file: addresses."""
+    """The file of a plain SQLite URL, or None for other databases and for SQLite's own file: addresses.
+
+    Raises Misuse for an address with mistakes.
+    """
     made, _servers = split(url)
     if made.get_backend_name() != "sqlite" or not made.database or made.database.startswith("file:"):
         return None
@@ -149,8 +153,8 @@ def connect(url: str, *, replica: bool = False, waiting: Callable[[str], None] |
 
     Of several servers it connects to the one that takes writes, or with `replica` to one that follows that.
     """
+    made, servers = split(url)
     try:
-        made, servers = split(url)
         if made.get_backend_name() in ("mysql", "mariadb") and "+" not in made.drivername:
             made = made.set(drivername=f"{made.drivername}+pymysql")
         if made.get_backend_name() == "sqlite":
@@ -164,9 +168,11 @@ def connect(url: str, *, replica: bool = False, waiting: Callable[[str], None] |
             )
             if servers:
                 watch_over(engine, Finder(servers, replica, waiting=waiting))
+            else:
+                event.listen(engine, "do_connect", connect_once)
     except (ArgumentError, NoSuchModuleError, ImportError):
         raise Misuse(
-            f"{url.partition('://')[0]!r} is no database zctl knows",
+            f"{made.drivername!r} is no database zctl knows",
             remedy="use sqlite:////path/zctl.db or mysql://user:password@server/zctl",
         ) from None
     if engine.dialect.name == "sqlite":

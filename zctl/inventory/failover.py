@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import InvalidatePoolError
+
+from zctl.errors import Misuse
 
 Address = tuple[str, int]
 CONNECT_SECONDS = 3
@@ -24,6 +27,7 @@ KEEPALIVE = (
     ("TCP_KEEPCNT", 3),
     ("TCP_USER_TIMEOUT", 10_000),
 )
+FILES = ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key")
 READ_ONLY_ERRORS = {1290, 1792, 1836}
 """--read-only, read-only transaction, read-only mode: the statement was refused, nothing was stored."""
 LOST_ERRORS = {1053, 1927, 2002, 2003, 2006, 2013, 2014, 2055}
@@ -92,11 +96,12 @@ class Finder:
 
 def open_connection(driver: Any, address: Address, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """A connection to one server, which notices when that server's machine is gone."""
-    options = {**options, "host": address[0], "port": address[1], "defer_connect": True}
-    made = driver.connect(*arguments, **options)
+    made = driver_connection(
+        driver, arguments, {**options, "host": address[0], "port": address[1], "defer_connect": True}
+    )
     try:
         wire = socket.create_connection(address, CONNECT_SECONDS)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise driver.OperationalError(2003, f"Can't connect to MySQL server on {address[0]!r} ({error})") from None
     wire.settimeout(None)
     wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -105,6 +110,33 @@ def open_connection(driver: Any, address: Address, arguments: tuple[Any, ...], o
         wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     made.connect(wire)
     return made
+
+
+def driver_connection(driver: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """The driver's connection. Raises Misuse for options in the address that it cannot use."""
+    try:
+        return driver.connect(*arguments, **options)
+    except (OSError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
+        tls = {f"ssl_{name}": str(value) for name, value in (options.get("ssl") or {}).items()}
+        files = {name: path for name, path in tls.items() if name in FILES}
+        if isinstance(error, OSError) and files:
+            wrong = {name: path for name, path in files.items() if not os.access(path, os.R_OK)} or files
+            raise Misuse(
+                f"{', '.join(f'{name}={path}' for name, path in wrong.items())} cannot be used:"
+                f" {error.strerror or type(error).__name__}",
+                resource="the database's address",
+                remedy="correct the path, or make it a file in PEM format that you can read",
+            ) from None
+        raise Misuse(
+            f"the driver cannot use the server's name or an option in it ({type(error).__name__})",
+            resource="the database's address",
+            remedy="correct the name, and what stands behind the question mark",
+        ) from None
+
+
+def connect_once(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+    """A connection to the one server there is."""
+    return driver_connection(dialect.loaded_dbapi, tuple(arguments), dict(options))
 
 
 def is_read_only(connection: Any) -> bool:
