@@ -79,6 +79,14 @@ def test_rows(zctl: Zctl, monkeypatch: pytest.MonkeyPatch) -> None:
     assert zctl.call("gc", "--events-days", "0").exit_code == 2
 
 
+def test_more_days_than_the_calendar_has(zctl: Zctl) -> None:
+    """Everything is younger: nothing of it goes."""
+    fill(zctl)
+    for days in ("1000000", "99999999999"):
+        found = json.loads(zctl.ok("gc", "--events-days", days, "--jobs-days", days, "-o", "json", "--dry-run"))
+        assert (found["event"], found["job"]) == (0, 0)
+
+
 def test_folders_of_runs(zctl: Zctl) -> None:
     """A dead process's at once, an earlier boot's after a day, one kept for people after so many days; others never."""
     runs = zctl.home / "runs"
@@ -103,6 +111,12 @@ def test_folders_of_runs(zctl: Zctl) -> None:
     assert "would remove 3 run-folders" in zctl.call("gc", "--dry-run").stderr
     assert "removed 3 run-folders" in zctl.call("gc").stderr
     assert sorted(path.name for path in runs.iterdir()) == ["alive", "file", "kept-new", "reboot-new"]
+    (zctl.home / "elsewhere").mkdir()
+    (zctl.home / "elsewhere" / OWNER_FILE).write_text(dead)
+    (runs / "link").symlink_to(zctl.home / "elsewhere")
+    for words in (("gc", "--dry-run"), ("gc",)):
+        assert zctl.call(*words).stderr == "nothing to remove\n"
+    assert (zctl.home / "elsewhere" / OWNER_FILE).exists() and (runs / "link").is_symlink()
 
 
 @pytest.mark.parametrize("engine", [""])

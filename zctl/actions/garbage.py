@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -63,13 +65,20 @@ def collect(context: Context, events_days: int, jobs_days: int) -> Garbage:
 
 def old_rows(present: datetime, events_days: int, jobs_days: int) -> list[tuple[type[Resource], ColumnElement[bool]]]:
     """Each type with the condition that makes a row of it garbage. Running jobs and this machine never are."""
-    jobs, events = present - timedelta(days=jobs_days), present - timedelta(days=events_days)
-    nodes = present - timedelta(days=NODE_DAYS)
+    jobs, events, nodes = (days_before(present, days) for days in (jobs_days, events_days, NODE_DAYS))
     return [
         (Event, col(Event.at) < events),
         (Job, (col(Job.state) != "Running") & (func.coalesce(col(Job.ended_at), col(Job.created_at)) < jobs)),
         (ManagementNode, (col(ManagementNode.last_seen) < nodes) & (col(ManagementNode.id) != node_id())),
     ]
+
+
+def days_before(present: datetime, days: int) -> datetime:
+    """The moment so many days ago; for more days than the calendar has, its first, before which there is nothing."""
+    try:
+        return present - timedelta(days=days)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=present.tzinfo)
 
 
 def remove(context: Context, cls: type[Resource], condition: ColumnElement[bool]) -> int:
@@ -90,8 +99,12 @@ def remove(context: Context, cls: type[Resource], condition: ColumnElement[bool]
 
 
 def stale_folders(runs: Path, days: int) -> list[Path]:
-    """The folders of runs whose process is dead; those kept for people when they are older than `days`."""
-    return [folder for folder in sorted(runs.glob("*")) if folder.is_dir() and is_stale(folder, days)]
+    """The folders of runs whose process is dead; those kept for people when they are older than `days`.
+
+    zctl makes no links there: they are left alone, and what they lead to.
+    """
+    folders = [path for path in sorted(runs.glob("*")) if path.is_dir() and not path.is_symlink()]
+    return [folder for folder in folders if is_stale(folder, days)]
 
 
 def is_stale(folder: Path, days: int) -> bool:
@@ -112,6 +125,18 @@ def remove_folder(context: Context, folder: Path) -> bool:
     """Remove a folder with all in it; a warning when that cannot be."""
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
-        context.warn(f"{folder} cannot be removed: it belongs to {folder.owner()}, who can do so by zctl gc")
+        owner = folder.stat().st_uid
+        if os.geteuid() in (0, owner):
+            context.warn(f"{folder} cannot be removed whole: look whether its file system takes changes")
+        else:
+            context.warn(f"{folder} cannot be removed: it belongs to {user_name(owner)}, who can do so by zctl gc")
         return False
     return True
+
+
+def user_name(uid: int) -> str:
+    """A user's name, or the number of one that is no more."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
