@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -212,3 +213,14 @@ def test_a_trace_changes_no_exit_code(zctl: Zctl) -> None:
         plain, traced = zctl.call(*words), zctl.call(*words, "--debug")
         assert plain.exit_code == traced.exit_code == code
         assert "Traceback" in traced.stderr and traced.stderr.endswith(plain.stderr) and plain.stderr
+
+
+def test_every_outcome_is_json_when_asked(zctl: Zctl) -> None:
+    """Also of commands that have little to say."""
+    for words, keys in (
+        (("init",), {"database", "revision", "changed", "done"}),
+        (("db", "migrate"), {"database", "revision", "changed", "done"}),
+        (("management-node", "watch"), {"jobs_taken_over"}),
+        (("version",), {"version"}),
+    ):
+        assert json.loads(zctl.ok(*words, "-o", "json")).keys() == keys

@@ -91,7 +91,7 @@ def fill_events(zctl: Zctl, count: int) -> None:
             )
 
 
-def test_a_dump_and_its_manifest(cloud: Zctl) -> None:
+def test_a_dump_and_its_manifest(cloud: Zctl, monkeypatch: pytest.MonkeyPatch) -> None:
     """Private, compressed, counted table by table, summed; and it comes back the same."""
     cloud.ok("vm", "create", "web-1", "--image", "tiny", "--instance-offering", "small", "--network", "lan")
     cloud.ok("zone", "create", "odd", "--description", "a ( ' \\ \" `\n(1,2),\n(3) größer \N{SNOWMAN}")
@@ -105,6 +105,14 @@ def test_a_dump_and_its_manifest(cloud: Zctl) -> None:
     said = subprocess.run(["sha256sum", str(path)], capture_output=True, text=True, check=True).stdout
     assert manifest["sha256"] == said.split()[0] and manifest["size"] == path.stat().st_size
     assert "came back the same" in cloud.call("db", "verify", found["file"]).stderr
+    told = json.loads(cloud.ok("db", "verify", found["file"], "-o", "json"))
+    assert told["verified"] and told["rows"] == found["rows"] and told["tables"] > 10
+    told = json.loads(cloud.ok("restore_mysql", "--file", found["file"], "--dry-run", "-o", "json"))
+    assert told["dry_run"] and told["rows"] == found["rows"]
+    if not cloud.db:
+        monkeypatch.setenv("TMPDIR", "/nonexist")
+        answer = cloud.call("db", "verify", found["file"])
+        assert answer.exit_code == 1 and "error: /nonexist:" in answer.stderr and "set TMPDIR" in answer.stderr
     assert "good" in cloud.ok("db", "list-backups", "--check")
     assert all(len(line) <= 100 for line in cloud.ok("db", "list-backups").splitlines())
 

@@ -238,7 +238,8 @@ def test_move_there_and_back(cloud: Zctl, tmp_path: Path, server: MariaDb) -> No
     before = cloud.dump()
     there = str(tmp_path / "there.db") if cloud.db else server.empty("zctl_there")
     assert "needs a yes" in cloud.fails("db", "move", "--to", there, code=2)
-    cloud.ok("db", "move", "--to", there, "--yes")
+    assert json.loads(cloud.ok("db", "move", "--to", there, "--dry-run", "-o", "json"))["dry_run"]
+    assert json.loads(cloud.ok("db", "move", "--to", there, "--yes", "-o", "json"))["rows"] > 100
     other = Zctl(cloud.home, cloud.hosts, there if "://" in there else f"sqlite:///{there}")
     assert other.dump() == before
     assert "an inventory already" in cloud.fails("db", "move", "--to", there, "--yes")
@@ -273,3 +274,15 @@ def test_a_killed_move_can_be_repeated(cloud: Zctl, tmp_path: Path) -> None:
     assert there.stat().st_mode & 0o077 == 0
     with sqlite3.connect(there) as connection:
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def test_a_move_to_a_server_with_a_password(cloud: Zctl, server: MariaDb) -> None:
+    """What is to be done next is told without a line that looks ready for copying and cannot log in."""
+    server.sql(
+        "DROP USER IF EXISTS 'mover'@'localhost'",
+        "CREATE USER 'mover'@'localhost' IDENTIFIED BY 'pw'",
+        "GRANT ALL ON zctl_there.* TO 'mover'@'localhost'",
+    )
+    server.empty("zctl_there")
+    said = cloud.call("db", "move", "--to", server.url("zctl_there", "mover:pw"), "--yes").stderr
+    assert "zctl secret encrypt" in said and "mover:***@" in said and 'db = "' not in said and ":pw@" not in said

@@ -90,14 +90,18 @@ def verify(
     """Restore a dump into a scratch database, compare, and take that away again; the inventory is not touched."""
     from zctl.actions.verify import verify as run
     from zctl.backup.folder import find
+    from zctl.cli.output import report
     from zctl.inventory.engine import Inventory
 
     folder = folder_of(call.config, file_path)
     dump = find(folder, file) if file else newest(call, folder)
     run(Inventory(call.config.url), dump, identity or call.config.dump_identity, call.progress.say)
     call.progress.stop()
-    call.done(
-        f"dump {dump.path.name}: {dump.manifest.rows} rows in {len(dump.manifest.tables)} tables came back the same"
+    count = len(dump.manifest.tables)
+    report(
+        call,
+        described(dump, "good") | {"verified": True, "tables": count},
+        f"dump {dump.path.name}: {dump.manifest.rows} rows in {count} tables came back the same",
     )
 
 
@@ -110,21 +114,28 @@ def move(
 ) -> None:
     """Carry the inventory to another database, SQLite to MySQL or back, and compare every row."""
     from zctl.actions.move import move as run
+    from zctl.cli.output import report
     from zctl.config import database_url
-    from zctl.inventory.addresses import checked, shown
+    from zctl.inventory.addresses import checked, shown, split
 
     target = checked(database_url(call.config, to), "--to")
     if call.dry_run:
         from zctl.actions.move import require_free
 
         require_free(call.config.url, target)
-        call.done(f"the inventory can be moved from {shown(call.config.url)} to {shown(target)}")
+        values = {"dry_run": True, "from": shown(call.config.url), "database": shown(target)}
+        report(call, values, f"the inventory can be moved from {shown(call.config.url)} to {shown(target)}")
         return
     call.confirm(f"Move the inventory from {shown(call.config.url)} to {shown(target)}?")
     done = run(call.config, target, call.progress.say)
     call.progress.stop()
-    call.done(f"{done.rows} rows in {len(done.tables)} tables are the same in both")
-    call.done(f'use it from now on: db = "{shown(target)}" in the configuration (ZCTL_DB and --db count, too)')
+    values = {"from": shown(call.config.url), "database": shown(target), "rows": done.rows, "tables": len(done.tables)}
+    report(call, values, f"{done.rows} rows in {len(done.tables)} tables are the same in both")
+    if split(target)[0].password is None:
+        call.done(f'use it from now on: db = "{shown(target)}" in the configuration (ZCTL_DB and --db count, too)')
+    else:
+        call.done(f"use it from now on: {shown(target)}, by db in the configuration (ZCTL_DB and --db count, too)")
+        call.done("put its password there in the place of ***, as ENC(...): zctl secret encrypt")
 
 
 def shell(call: Call) -> None:

@@ -124,6 +124,7 @@ def restore_mysql(
     from zctl.actions.present import look
     from zctl.backup.folder import find
     from zctl.cli.output import dump as show
+    from zctl.cli.output import report
     from zctl.inventory.engine import shown
 
     config = call.config
@@ -134,7 +135,8 @@ def restore_mysql(
     manifest = dump.manifest
     what = f"{dump.path.name} of {manifest.started_at:%Y-%m-%d %H:%M} UTC, {manifest.rows} rows"
     if call.dry_run:
-        call.done(f"it can be restored: {what}")
+        values = {"dry_run": True, "dump": str(dump.path), "rows": manifest.rows, "schema": manifest.schema_revision}
+        report(call, values, f"it can be restored: {what}")
         return
     if present.exists:
         call.confirm(f"Replace the inventory {shown(config.url)} by {what}?")

@@ -98,6 +98,14 @@ def dump(form: str, value: Any) -> None:
         yaml.safe_dump(value, sys.stdout, sort_keys=False, allow_unicode=True)
 
 
+def report(call: Call, values: dict[str, Any], text: str) -> None:
+    """Tell what became of a command: values for programs on stdout, words for people on stderr."""
+    if call.output in ("json", "yaml"):
+        dump(call.output, values)
+    else:
+        call.done(text)
+
+
 def print_table(call: Call, header: list[str], rows: list[list[str]]) -> None:
     """Aligned columns. On a terminal they fit its width; into a pipe they are never cut or wrapped."""
     if sys.stdout.isatty() and not call.no_color:

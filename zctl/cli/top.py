@@ -15,16 +15,24 @@ def version(call: Call) -> None:
     """Print the version."""
     from zctl import __version__
 
-    print(__version__)
+    if call.output in ("json", "yaml"):
+        from zctl.cli.output import dump
+
+        dump(call.output, {"version": __version__})
+    else:
+        print(__version__)
 
 
 def init(call: Call) -> None:
     """Make the inventory, or bring its schema up to date. An existing one keeps all it holds."""
+    from zctl.cli.output import report
     from zctl.inventory.engine import shown
+    from zctl.inventory.head import HEAD
     from zctl.inventory.schema import initialise
 
-    done = initialise(call.config.url)
-    call.done(f"inventory {shown(call.config.url)}: {done}")
+    done, name = initialise(call.config.url), shown(call.config.url)
+    values = {"database": name, "revision": HEAD, "changed": done != "unchanged", "done": done}
+    report(call, values, f"inventory {name}: {done}")
 
 
 def refresh(

@@ -15,7 +15,11 @@ def watch(call: Call) -> None:
     if call.dry_run:
         raise Misuse("watching has no dry run", remedy="zctl job list -f state=Running")
     count = run(call.context(resume=False))
-    if count:
+    if call.output in ("json", "yaml"):
+        from zctl.cli.output import dump
+
+        dump(call.output, {"jobs_taken_over": count})
+    elif count:
         call.done(f"{count} jobs taken over")
 
 
