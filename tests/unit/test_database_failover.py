@@ -255,6 +255,21 @@ def test_no_part_of_a_password_is_shown(url: str, tmp_path: Path, monkeypatch: p
     assert answer.exit_code == 2 and "error: --to: " in answer.stderr and "SECRET" not in answer.output
 
 
+def test_a_timeout_in_the_address_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one server; where there are several, each is left quickly for the next."""
+    given: list[object] = []
+
+    def connect(**options: object) -> None:
+        given.append(options["connect_timeout"])
+        raise pymysql.OperationalError(2003, "nobody is there")
+
+    monkeypatch.setattr(pymysql, "connect", connect)
+    for query in ("", "?connect_timeout=77"):
+        with pytest.raises(DatabaseError), Inventory(f"mysql://u@h/zctl{query}").read() as db:
+            db.scalar(text("SELECT 1"))
+    assert given == [10, 77]
+
+
 def test_options_of_an_address_that_are_wrong(server: MariaDb, tmp_path: Path) -> None:
     """Told by their names, with what is right."""
     (tmp_path / "bad.pem").write_text("nothing")

@@ -160,7 +160,9 @@ def connect(url: str, *, replica: bool = False, waiting: Callable[[str], None] |
         if made.get_backend_name() == "sqlite":
             engine = create_engine(made, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
         else:
-            options: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS if servers else 10}
+            options: dict[str, Any] = {}  # these go before what the address says
+            if "connect_timeout" not in made.query:
+                options["connect_timeout"] = CONNECT_SECONDS if servers else 10
             if made.password:
                 options["password"] = made.password.encode()  # the driver would take a text for Latin-1
             engine = create_engine(
