@@ -107,13 +107,17 @@ def load(**options: Any) -> Config:
     return replace(config, db=database_url(config, config.db)) if config.db else config
 
 
+LOGIN = re.compile(r"[^/@]+:[^/@]*@")
+"""A user and a password, which are no part of a file's name and must not be shown as one."""
+
+
 def database_url(config: Config, db: str) -> str:
     """A database's address with its encrypted values opened; a path alone is a file of SQLite."""
     from zctl.secrets import SEALED, opened
 
     # Within an address the value is quoted as a part of it; an address that is encrypted whole is taken as it is.
     db = opened(db, config.home, str if SEALED.fullmatch(db) else lambda text: quote(text, safe=""))
-    return db if "://" in db else sqlite_url(expanded(db).absolute())
+    return db if "://" in db or LOGIN.match(db) else sqlite_url(expanded(db).absolute())
 
 
 def sqlite_url(path: Path | str) -> str:

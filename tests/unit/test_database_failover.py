@@ -255,6 +255,12 @@ def test_no_part_of_a_password_is_shown(url: str, tmp_path: Path, monkeypatch: p
     assert answer.exit_code == 2 and "error: --to: " in answer.stderr and "SECRET" not in answer.output
 
 
+def test_an_address_without_its_beginning_is_no_file(tmp_path: Path) -> None:
+    """It would be shown as one, with the password in its name."""
+    answer = Zctl(tmp_path, FakeHosts()).call("init", "--db", "zctl:SECRET@127.0.0.1/zctl")
+    assert answer.exit_code == 2 and "SECRET" not in answer.output and "mysql://" in answer.stderr
+
+
 def test_a_timeout_in_the_address_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one server; where there are several, each is left quickly for the next."""
     given: list[object] = []

@@ -20,6 +20,7 @@ from zctl.actions.present import Present, at_work, look, require_no_strangers, r
 from zctl.actions.verify import ANOTHER, compare, contents, require_engine, require_good, unpacked_file
 from zctl.backup import mysql, sqlite
 from zctl.backup.folder import Dump
+from zctl.config import sqlite_url
 from zctl.errors import DatabaseError, Refused, ZctlError
 from zctl.files import sync_folder
 from zctl.inventory.engine import Inventory, explained, shown, sqlite_path
@@ -125,7 +126,7 @@ def restore_file(
     with unpacked_file(dump, identity) as staged:
         compare(dump, sqlite.check(staged))
         require_same_words(dump, sqlite.word(staged, "info", "inventory"), sqlite.word(staged, VERSIONS, "version_num"))
-        cancelled = prepare(f"sqlite:///{staged}")
+        cancelled = prepare(sqlite_url(staged))
         if present.trouble:
             say(f"{path} is damaged: it is laid aside")
             safety = set_aside(path)
@@ -136,7 +137,7 @@ def restore_file(
             return None, cancelled
         for _ in range(ATTEMPTS):
             with sqlite.Watch(path) as watch:
-                require_nobody_at_work(look(f"sqlite:///{path}").busy, str(path))
+                require_nobody_at_work(look(sqlite_url(path)).busy, str(path))
                 safety = save()
                 say("taking its place")
                 if sqlite.overwrite(staged, path, BUSY_SECONDS, watch):
