@@ -119,7 +119,8 @@ def announce(port: str, mac: str, addresses: list[str]) -> None:
 def line_of(port: str, version: int) -> socket.socket:
     """A socket for what neighbours ask and tell each other on a port."""
     kind = _ARP if version == 4 else nd.ETHERTYPE
-    line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(kind))
+    # With a protocol from the beginning it would hear every port of the host until it is bound to this one.
+    line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     line.bind((port, kind))
     return line
 

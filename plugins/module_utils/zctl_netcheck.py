@@ -61,7 +61,8 @@ class Port:
             if not int(file.read(), 16) & 1:
                 raise OSError(f"{self.device} is down")
         self.ears = Ears(check, mtu)
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ALL_PROTOCOLS))
+        # With a protocol from the beginning it would hear every port of the host until it is bound to its own.
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.socket.setsockopt(SOL_PACKET, AUXDATA, 1)
         self.socket.bind((self.device, ALL_PROTOCOLS))
         self.socket.setblocking(False)
