@@ -13,11 +13,11 @@ from sqlalchemy import Connection, Table, insert, inspect, select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel, col
 
-from zctl.actions.present import Present, look, require_no_strangers, require_nobody_at_work
+from zctl.actions.present import Present, look, require_nobody_at_work
 from zctl.errors import DatabaseError, Misuse, Refused
 from zctl.inventory.engine import Inventory, explained, shown, sqlite_path
 from zctl.inventory.head import HEAD
-from zctl.inventory.schema import initialise
+from zctl.inventory.schema import initialise, require_no_strangers
 from zctl.log import logger
 from zctl.resources.internal import Info
 from zctl.resources.registry import all_classes
@@ -78,7 +78,7 @@ def require_free(source: str, target: str) -> None:
     fresh = is_fresh(target, there)
     if source == target or is_same_file(source, target) or (fresh and there.identity == here.identity):
         raise Misuse("--to names the database that is in use", remedy="name another one")
-    require_no_strangers(there, target)
+    require_no_strangers(there.strange, target)
     if there.exists and not fresh:
         raise taken(target, there.trouble)
     require_nobody_at_work(here.busy, source)

@@ -67,16 +67,6 @@ def identity_in(db: Session) -> str:
     return str(db.execute(text("SELECT inventory FROM info")).scalar() or "")
 
 
-def require_no_strangers(present: Present, url: str) -> None:
-    """Raise Refused where the database holds something, but no inventory."""
-    if present.strange:
-        raise Refused(
-            f"it holds no inventory, but {', '.join(present.strange[:5])}",
-            resource=shown(url),
-            remedy="name an empty database with --db or --to, or move what is there elsewhere",
-        )
-
-
 def at_work(db: Session) -> list[str]:
     """The living processes, here and on other nodes, that have a lease or a job."""
     present = clock(db)

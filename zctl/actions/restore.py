@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.orm import Session
 from sqlmodel import SQLModel, col
 
 from zctl.actions.dump import SAFETY_KEEP, SAFETY_PREFIX, Wish, take
-from zctl.actions.present import Present, at_work, look, require_no_strangers, require_nobody_at_work
+from zctl.actions.present import Present, at_work, look, require_nobody_at_work
 from zctl.actions.verify import ANOTHER, compare, contents, require_engine, require_good, unpacked_file
 from zctl.backup import mysql, sqlite
 from zctl.backup.folder import Dump
@@ -25,7 +24,7 @@ from zctl.errors import DatabaseError, Refused, ZctlError
 from zctl.files import sync_folder
 from zctl.inventory.engine import Inventory, explained, shown, sqlite_path
 from zctl.inventory.head import HEAD
-from zctl.inventory.schema import VERSIONS, alembic_config, initialise
+from zctl.inventory.schema import VERSIONS, initialise, known_revisions, require_no_strangers
 from zctl.log import logger
 from zctl.ownership import give
 from zctl.resources.base import now
@@ -57,7 +56,7 @@ def check(dump: Dump, url: str, present: Present, *, other: bool) -> None:
     """Raise unless the dump is whole, of this kind of database, of a schema known here, and of this inventory."""
     require_good(dump)
     require_engine(Inventory(url), dump)
-    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+    known = known_revisions()
     if dump.manifest.schema_revision not in known:
         raise Refused(
             f"it has schema {dump.manifest.schema_revision}, which this zctl ({HEAD}) does not know",
@@ -76,7 +75,7 @@ def check(dump: Dump, url: str, present: Present, *, other: bool) -> None:
             resource=str(dump.path),
             remedy="correct --db or --file; --other-inventory replaces this one by that one",
         )
-    require_no_strangers(present, url)
+    require_no_strangers(present.strange, url)
     require_nobody_at_work(present.busy, url)
 
 

@@ -64,6 +64,16 @@ def strangers(connection: Connection) -> list[str]:
     return found
 
 
+def require_no_strangers(strange: list[str], url: str) -> None:
+    """Raise Refused where a database holds something, but no inventory."""
+    if strange:
+        raise Refused(
+            f"it holds no inventory, but {', '.join(strange[:5])}",
+            resource=shown(url),
+            remedy="name an empty database; when it was an inventory, restore a dump into an empty one",
+        )
+
+
 def is_empty(connection: Connection, quoted: str) -> bool:
     """Whether a table has no rows."""
     return connection.exec_driver_sql(f"SELECT 1 FROM {quoted} LIMIT 1").first() is None  # noqa: S608
@@ -87,13 +97,18 @@ def pending(before: str) -> list[tuple[str, str]]:
     return found[::-1]
 
 
+def known_revisions() -> set[str]:
+    """Every schema that this zctl knows the way from."""
+    return {entry.revision for entry in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+
+
 def require_known(before: str) -> None:
     """Raise DatabaseError for a schema that a newer zctl made."""
     if before > HEAD:
         raise DatabaseError(
             f"the inventory has schema {before}, newer than this zctl's {HEAD}", remedy="install a newer zctl"
         )
-    if before not in {entry.revision for entry in ScriptDirectory.from_config(alembic_config()).walk_revisions()}:
+    if before not in known_revisions():
         raise DatabaseError(f"the inventory has schema {before}, which there never was", remedy="restore a dump")
 
 
@@ -126,12 +141,8 @@ def initialise(url: str) -> str:
             require_known(before)
         if before != HEAD:
             strange = strangers(connection)
-            if before is None and strange:
-                raise Refused(
-                    f"it holds no inventory, but {', '.join(strange[:5])}",
-                    resource=shown(url),
-                    remedy="name an empty database; when it was an inventory, restore a dump into an empty one",
-                )
+            if before is None:
+                require_no_strangers(strange, url)
             if not strange and path is None:
                 clear_broken_off(connection)
                 before = None
