@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -37,7 +38,9 @@ def replace_file(path: Path, text: str) -> None:
 
 
 def open_lock(path: Path) -> int:
-    """A file for flock(2), private, made unless it is there. Raises OSError, with ELOOP for a link of any kind.
+    """A private file, made unless it is there, locked for this process until it is closed.
+
+    Raises BlockingIOError while another one holds it, and OSError, with ELOOP for a link of any kind.
 
     Folders may belong to other users: a link that one of them laid there must not lead root to another file.
     """
@@ -52,6 +55,11 @@ def open_lock(path: Path) -> int:
         os.close(handle)
         raise OSError(errno.ELOOP, "it is a link, or no file")
     give(path)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise
     return handle
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import stat
@@ -117,6 +116,8 @@ def alone(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = open_lock(lock)
+    except BlockingIOError:
+        raise Conflict("another process is replacing this key", resource=str(path), remedy="wait for it") from None
     except OSError as error:
         raise Refused(
             f"the key's lock cannot be opened: {error.strerror}",
@@ -124,10 +125,6 @@ def alone(path: Path) -> Iterator[None]:
             remedy="remove it if it is a link; else check its folder's owner",
         ) from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict("another process is replacing this key", resource=str(path), remedy="wait for it") from None
         yield
     finally:
         os.close(handle)

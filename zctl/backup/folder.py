@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -143,6 +142,13 @@ def alone(folder: Path) -> Iterator[None]:
     """The folder to ourselves. Raises Conflict at once when another process writes a dump there."""
     try:
         file = open_lock(folder / LOCK)
+    except BlockingIOError:
+        who = (folder / LOCK).read_bytes()[:20].decode(errors="replace").strip()
+        raise Conflict(
+            f"another dump is being written{f' by process {who}' if who else ''}",
+            resource=str(folder),
+            remedy="wait for it",
+        ) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise Refused(
@@ -154,15 +160,6 @@ def alone(folder: Path) -> Iterator[None]:
             remedy="check its owner, mode and free space; --file-path names another one",
         ) from None
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            who = os.pread(file, 20, 0).decode(errors="replace").strip()
-            raise Conflict(
-                f"another dump is being written{f' by process {who}' if who else ''}",
-                resource=str(folder),
-                remedy="wait for it",
-            ) from None
         with suppress(OSError):  # it is only told to people
             os.ftruncate(file, 0)
             os.pwrite(file, str(os.getpid()).encode(), 0)

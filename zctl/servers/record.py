@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets as random
@@ -17,7 +16,7 @@ from typing import Any
 from zctl import secrets
 from zctl.config import Config
 from zctl.errors import Conflict, Invalid, NotFound, Refused
-from zctl.files import replace_file
+from zctl.files import open_lock, replace_file
 from zctl.run.values import Connection
 
 FILE_NAME = "servers.toml"
@@ -150,15 +149,17 @@ def save(config: Config, group: Group) -> None:
 def locked(config: Config) -> Iterator[None]:
     """Be the only one who changes the servers. Raises Conflict while somebody else does."""
     config.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with os.fdopen(os.open(config.home / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(
-                "another zctl is changing the database servers",
-                remedy="wait for it; zctl db status shows how far it is",
-            ) from None
+    try:
+        lock = open_lock(config.home / LOCK_NAME)
+    except BlockingIOError:
+        raise Conflict(
+            "another zctl is changing the database servers",
+            remedy="wait for it; zctl db status shows how far it is",
+        ) from None
+    try:
         yield
+    finally:
+        os.close(lock)
 
 
 def parse_where(text: str) -> tuple[str, str, int]:
